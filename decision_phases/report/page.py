@@ -1,0 +1,145 @@
+"""From a run folder to one self-contained page."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from decision_phases.plots.style import DARK, LIGHT, Palette
+from decision_phases.report.curves import paths
+from decision_phases.report.folder import RunFolder, read_run
+from decision_phases.report.payload import page_data
+from decision_phases.report.story import confidence, signed, span, tell
+
+_SCRIPTS = (
+    "dom.js",
+    "chart.js",
+    "layers.js",
+    "frequency.js",
+    "questions.js",
+    "pruning.js",
+    "path.js",
+    "main.js",
+)
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of a run folder as one file that needs nothing else, not even a network.
+
+    Args:
+        folder: A run folder with ``summary.json`` and, as far as the run got, ``decisions.parquet``,
+            ``pruning.parquet`` and ``manifest.json``.
+
+    Returns:
+        Path of ``report.html`` in the folder; an earlier one is replaced.
+
+    Raises:
+        InputError: If the summary is missing or not usable.
+
+    Example:
+        >>> write_report(Path("nowhere"))
+        Traceback (most recent call last):
+        decision_phases.errors.InputError: nowhere has no summary.json: give the folder that a run wrote.
+    """
+    page = render(read_run(folder))
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def render(run: RunFolder) -> str:
+    """Return the page of a run; the same run gives the same page.
+
+    Args:
+        run: What the run left.
+
+    Returns:
+        HTML. Text from the run is escaped, and only the page's own script may run in it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> callable(render)
+        True
+    """
+    environment = Environment(
+        loader=PackageLoader("decision_phases.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(signed=signed, plain=_plain, span=span, text=_text)
+    script = _script()
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        summary=run.summary,
+        manifest=run.manifest,
+        story=tell(run),
+        paths=paths(run.pruning),
+        confidence=confidence(run),
+        style=Markup(_palette() + _asset("style.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(embed(page_data(run))),  # noqa: S704
+    )
+
+
+def embed(data: Mapping[str, Any]) -> str:
+    """Return JSON that can stand inside a ``script`` element: nothing in it can end the element.
+
+    Args:
+        data: What to embed, without NaN.
+
+    Returns:
+        Compact JSON with ``<``, ``>``, ``&`` and the two line separators as escapes.
+
+    Raises:
+        ValueError: If a number is NaN or infinite.
+
+    Example:
+        >>> embed({"text": "</script>"})
+        '{"text":"\\\\u003c/script\\\\u003e"}'
+    """
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+
+
+def _asset(name: str) -> str:
+    return (resources.files("decision_phases.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    return '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
+
+
+def _palette() -> str:
+    """Colours of both schemes as CSS variables; paper is always light."""
+
+    def rule(palette: Palette) -> str:
+        return ":root{" + "".join(f"--{name}:{colour};" for name, colour in asdict(palette).items()) + "}"
+
+    return f"{rule(LIGHT)}\n@media screen and (prefers-color-scheme:dark){{{rule(DARK)}}}\n"
+
+
+def _plain(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _text(value: Any) -> str:
+    """Whatever a summary holds, as a phrase: a list with commas, a mapping as its pairs."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(inner) for inner in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,15 @@
+// Start every part of the page that is there.
+document.documentElement.classList.add("live");
+layerChart();
+questionBrowser();
+frequencyChart();
+pruningChart();
+pathChart();
+if (navigator.clipboard && window.isSecureContext) {
+  const button = byId("copy");
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(byId("command").textContent);
+    button.textContent = "Copied";
+  });
+}
