@@ -31,7 +31,7 @@ def encode_questions(
 
     Prompt and reply are tokenised together, and the prompt's tokens must be the beginning of the result. The
     reply is one space and the option's text, or its symbol in letter scoring. The tokenizer's own BOS rule
-    holds. A verbatim prompt gets no template; under `cloze_pmi` the template's cue is its unconditional prompt.
+    holds. A verbatim prompt gets no template; under `cloze_pmi` the cue alone stands in for it.
 
     Args:
         questions: The questions.
@@ -177,8 +177,8 @@ def _tokenise_all(
         table.update(tokenise(alone, tokenizer))
         if not table[cue].ids:
             raise InputError(
-                f"cloze_pmi needs a prompt without the question, but template {plan.template.name!r} has no cue "
-                'and the tokenizer no BOS token; choose a template with a cue, "question_answer" for instance.'
+                f"cloze_pmi needs a prompt without the question, but template {plan.template.name!r} has no "
+                'cue and the tokenizer no BOS token; choose a template with a cue, such as "question_answer".'
             )
     table.update(tokenise([prompt.text for prompt in prompts], tokenizer, offsets=True))
     return table
@@ -237,8 +237,8 @@ def _option_ids(
                 token = tokenizer.convert_ids_to_tokens(added[0])
                 raise InputError(
                     f'question {questions.label(index)}: options "{ids[added[0]]}" and "{reply}" share '
-                    f"the first token {token!r} (id {added[0]}), so {plan.scoring} scoring cannot tell them apart. "
-                    'Use scoring="cloze", or other options.'
+                    f"the first token {token!r} (id {added[0]}), so {plan.scoring} scoring cannot tell "
+                    'them apart. Use scoring="cloze", or other options.'
                 )
             ids[added[0]] = reply
         rows.append(tuple(ids))
@@ -267,7 +267,7 @@ def _cloze_sequences(
                 if added in seen:
                     raise InputError(
                         f'question {questions.label(index)}: options "{seen[added]}" and "{reply}" are the '
-                        f"same tokens {added} for this tokenizer, so nothing can tell them apart; use other options."
+                        f"same tokens {added} for this tokenizer and cannot be told apart; use other options."
                     )
                 seen[added] = reply
                 read = tuple(range(size - 1, size + len(added) - 1))

@@ -56,8 +56,8 @@ def load_hub(source: HubSource) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(
             f"{source} is not in the cache of datasets ({datasets.config.HF_DATASETS_CACHE}) and cannot be "
-            f"fetched: {error}. Check the name; load it once with a network (and HF_HUB_OFFLINE not set); or give "
-            "a local .jsonl, .csv or .parquet file."
+            f"fetched: {error}. Check the name; load it once with a network (and HF_HUB_OFFLINE not set); or "
+            "give a local .jsonl, .csv or .parquet file."
         ) from error
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{source} cannot be loaded: {error}") from error

@@ -217,8 +217,8 @@ class QuestionSet(Sequence[Question]):
         count = round(fraction * len(self))
         if not 0 < count < len(self):
             raise InputError(
-                f"split {fraction} of {len(self)} questions leaves an empty part; expected a fraction between "
-                "0 and 1 that leaves at least one question for search and one for evaluation."
+                f"split {fraction} of {len(self)} questions leaves an empty part; expected a fraction "
+                "between 0 and 1 that leaves at least one question for search and one for evaluation."
             )
         order = _stratified_order(self, seed)
         return self._take(order[:count]), self._take(order[count:])

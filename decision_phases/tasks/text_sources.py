@@ -109,6 +109,7 @@ def _column(records: list[dict[str, Any]], column: str, places: list[str]) -> tu
         if not isinstance(record.get(column), str):
             raise InputError(
                 f"{place}: no text in column {column!r}; there is "
-                f"{', '.join(map(str, record)) or 'nothing'}. Give column= the name of the one that holds the text."
+                f"{', '.join(map(str, record)) or 'nothing'}. "
+                "Give column= the name of the one that holds the text."
             )
     return tuple(record[column] for record in records)

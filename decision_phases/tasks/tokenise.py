@@ -99,8 +99,13 @@ def continuation(
         eos: The token that ends a text, which some tokenizers append and which must not be there.
 
     Raises:
-        InputError: If the prompt's tokens are not the beginning of the joint ones, or nothing is added.
+        InputError: If the prompt ends in a space, so that there would be two; if its tokens are not the
+            beginning of the joint ones; or if nothing is added.
     """
+    if text.endswith((" ", "\t")):
+        raise InputError(
+            f"{where}: the prompt ends in a space, and {reply!r} brings its own; leave out the prompt's."
+        )
     size = len(prompt.ids)
     if joint.ids[:size] == prompt.ids and len(joint.ids) > size:
         return joint.ids[size:]
@@ -109,10 +114,6 @@ def continuation(
         raise InputError(
             f"{problem}, because the tokenizer ends every text with its end token; "
             "load it with add_eos_token=False."
-        )
-    if text != text.rstrip():
-        raise InputError(
-            f"{problem}; the prompt ends in white space: remove it, every option gets one space."
         )
     raise InputError(
         f"{problem}; end the prompt at a place where this tokenizer splits, a colon for instance."
