@@ -163,7 +163,7 @@ def permutation_p(
 
 def paired_difference(
     a: Float[np.ndarray, " question"],
-    b: Float[np.ndarray, " question"],
+    b: Float[np.ndarray, " same"],
     *,
     confidence: float = 0.95,
     n_boot: int = 2000,

@@ -43,7 +43,7 @@ class DecisionSimilarity:
     agreement: Float[np.ndarray, "layer other"]
 
 
-def linear_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "question e"]) -> float:
+def linear_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "same e"]) -> float:
     """Return linear CKA, ‖X̃ᵀỸ‖² / (‖X̃ᵀX̃‖ ‖ỸᵀỸ‖) with centred columns, from 0 to 1.
 
     Invariant under rotation, a common scale and shifts of either side. With fewer questions than channels
@@ -63,7 +63,7 @@ def linear_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "questio
     return _cosine(_double_centred(K), _double_centred(L))
 
 
-def debiased_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "question e"]) -> float:
+def debiased_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "same e"]) -> float:
     """Return linear CKA from the unbiased estimator of HSIC: near 0 for unrelated states at any sample size.
 
     HSIC₁(K, L) = [tr K̃L̃ + (1ᵀK̃1)(1ᵀL̃1) / ((n−1)(n−2)) − 2 · 1ᵀK̃L̃1 / (n−2)] / (n(n−3)), where the tilde
@@ -87,7 +87,7 @@ def debiased_cka(x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "quest
 
 def alignment(
     x: Float[np.ndarray, "question d"],
-    y: Float[np.ndarray, "question e"],
+    y: Float[np.ndarray, "same e"],
     *,
     n_shuffles: int = 200,
     seed: int = 0,
@@ -158,7 +158,7 @@ def decision_similarity(
 
 
 def _gram(
-    x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "question e"], *, least: int
+    x: Float[np.ndarray, "question d"], y: Float[np.ndarray, "same e"], *, least: int
 ) -> tuple[Float[np.ndarray, "question question"], Float[np.ndarray, "question question"]]:
     if len(x) != len(y):
         raise InputError(

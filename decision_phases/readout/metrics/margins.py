@@ -61,17 +61,19 @@ def margins_by_gold(
 
 
 def at_gold(
-    by_option: Float[np.ndarray, "question layer option"], gold: Int[np.ndarray, " question"]
+    by_option: Float[np.ndarray, "question layer option"], gold: Int[np.ndarray, " same"]
 ) -> Float[np.ndarray, "question layer"]:
     """Return the values at each question's gold option.
 
     Raises:
-        InputError: If a gold index names no option of its question.
+        InputError: If a gold index names no option of its question, or there is not one per question.
 
     Example:
         >>> at_gold(np.array([[[0.1, 0.9]]]), np.array([1])).tolist()
         [[0.9]]
     """
+    if len(gold) != len(by_option):
+        raise InputError(f"{len(gold)} gold options for {len(by_option)} questions; give one for each.")
     absent = np.isnan(by_option).all(axis=1)
     for question, option in enumerate(gold):
         if not 0 <= option < absent.shape[1] or absent[question, option]:

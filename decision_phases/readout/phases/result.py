@@ -141,7 +141,7 @@ class Phases:
     def verdict(self) -> str:
         """What was found, in words."""
         evidence = f"p = {self.p_value:.2g} against shuffled gold labels"
-        rise = f"the excess margin rises by {self.rise:.3f} (standard error {self.rise_se:.3f})"
+        rise = f"the excess margin changes by {self.rise:+.3f} (standard error {self.rise_se:.3f})"
         if self.outcome == "no transition":
             why = (
                 f"the final decision is informed ({evidence}), but {rise}, not more than two standard errors"
