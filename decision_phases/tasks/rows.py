@@ -83,7 +83,7 @@ def _csv(path: Path) -> Iterator[Row]:
                 cells = {name: _cell(place, name, text) for name, text in fields.items()}
                 yield Row(place, reader.line_num, cells, untyped=True)
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
+            raise InputError(f"{path}, line {reader.reader.line_num}: not CSV ({error}).") from error
 
 
 def _cell(place: str, column: str, text: str) -> Any:
