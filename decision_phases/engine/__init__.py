@@ -1,0 +1,25 @@
+"""Running a model under many interventions: exactly, and computing nothing twice."""
+
+from decision_phases.engine.apply import applied
+from decision_phases.engine.batches import Batch, Cells, make_batches
+from decision_phases.engine.capture import capture
+from decision_phases.engine.evaluate import Evaluated, evaluate
+from decision_phases.engine.inputs import Inputs
+from decision_phases.engine.observers import Collector, Observer, Reads
+from decision_phases.engine.plan import Plan, make_plan
+
+__all__ = [
+    "Batch",
+    "Cells",
+    "Collector",
+    "Evaluated",
+    "Inputs",
+    "Observer",
+    "Plan",
+    "Reads",
+    "applied",
+    "capture",
+    "evaluate",
+    "make_batches",
+    "make_plan",
+]

@@ -1,0 +1,141 @@
+"""The one entry point: a model, inputs, variants, and what to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from decision_phases.engine.batches import make_batches
+from decision_phases.engine.inputs import Inputs, as_inputs
+from decision_phases.engine.lower import check_variant
+from decision_phases.engine.observers import AnyObserver, Collector, ReadRows
+from decision_phases.engine.plan import Plan, make_plan
+from decision_phases.engine.run import walk, wanted_layers
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.tasks import TokenSequence
+
+MEMORY_BUDGET = 2 << 30
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was seen of one variant.
+
+    Attributes:
+        variant: The intervention.
+        results: Observer's name → its result.
+    """
+
+    variant: Intervention
+    results: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """The result of one observer."""
+        return self.results[name]
+
+
+def evaluate(
+    model: ModelAccess,
+    inputs: Inputs | Sequence[TokenSequence],
+    variants: Sequence[Intervention],
+    observe: Sequence[AnyObserver],
+    *,
+    memory_budget: int = MEMORY_BUDGET,
+    max_tokens: int = 4096,
+    progress: bool = False,
+) -> Iterator[Evaluated]:
+    """Run a model under many interventions and look at each.
+
+    Everything is checked when this is called; the work is done as results are taken. Shared stretches of depth are
+    computed once (see `plan`); results are exact, equal to running each variant by itself up to rounding, and
+    bit-identical to it at equal thread count and batches.
+
+    Args:
+        model: The model.
+        inputs: Encoded questions, or token sequences.
+        variants: The interventions; `Intervention()` is the intact model.
+        observe: What to look at; names must differ.
+        memory_budget: Bytes that kept residuals may take.
+        max_tokens: Most tokens in a batch.
+        progress: Show a bar.
+
+    Yields:
+        One result a variant, in the order given.
+
+    Raises:
+        InputError: Before anything runs, if a variant does not fit the model or the inputs.
+
+    Example:
+        >>> from decision_phases.engine.capture import CaptureObserver
+        >>> from decision_phases.interventions import skip
+        >>> from decision_phases.models import load
+        >>> rows = [TokenSequence((5, 6, 7), (2,), (), 0)]
+        >>> look = CaptureObserver(("resid_post",), (5,), "read")
+        >>> [run["capture"].n_questions for run in evaluate(load("tiny-gpt2", quiet=True), rows, [skip(2)], [look])]
+        [1]
+    """
+    checked = as_inputs(inputs)
+    names = [observer.name for observer in observe]
+    if len(set(names)) != len(names) or not names:
+        msg = f"observers are named {names}; give at least one, each with its own name"
+        raise InputError(msg)
+    for variant in variants:
+        check_variant(model, variant, len(checked))
+    plan = plan_for(model, checked, variants, observe, memory_budget=memory_budget, max_tokens=max_tokens)
+    return _run(model, checked, plan, observe, progress=progress)
+
+
+def plan_for(
+    model: ModelAccess,
+    inputs: Inputs,
+    variants: Sequence[Intervention],
+    observe: Sequence[AnyObserver],
+    *,
+    memory_budget: int = MEMORY_BUDGET,
+    max_tokens: int = 4096,
+) -> Plan:
+    """Plan an evaluation without running it; `plan.explain()` says what it saves.
+
+    Args:
+        model: The model.
+        inputs: What is put to it.
+        variants: The interventions.
+        observe: What to look at.
+        memory_budget: Bytes that kept residuals may take.
+        max_tokens: Most tokens in a batch.
+
+    Returns:
+        The plan.
+    """
+    deepest = max(max(wanted_layers(o.reads, model.n_layers)) for o in observe)
+    batches = make_batches(inputs.sequences, device=model.device, max_tokens=max_tokens)
+    return make_plan(model, variants, batches, last_layer=deepest + 1, memory_budget=memory_budget)
+
+
+def _run(
+    model: ModelAccess, inputs: Inputs, plan: Plan, observe: Sequence[AnyObserver], *, progress: bool
+) -> Iterator[Evaluated]:
+    collectors: list[dict[str, Collector[Any]]] = [
+        {o.name: o.start(model, inputs, variant) for o in observe} for variant in plan.variants
+    ]
+    reads = tuple(dict.fromkeys(o.reads for o in observe))
+    total = len(plan.variants) * sum(len(group) for group in plan.groups)
+    bar = tqdm(
+        total=total, disable=not progress, desc=f"{len(plan.variants)} variants ({plan.saved:.0%} saved)"
+    )
+
+    def deliver(place: int, batch: Any, rows: Mapping[Any, ReadRows]) -> None:
+        for observer in observe:
+            collectors[place][observer.name].take(batch, rows[observer.reads])
+        bar.update()
+
+    with bar:
+        for group in plan.groups:
+            walk(model, plan, group, reads, deliver)
+    for variant, mine in zip(plan.variants, collectors, strict=True):
+        yield Evaluated(variant, {name: collector.finish() for name, collector in mine.items()})

@@ -1,0 +1,221 @@
+"""From edits, which are values, to what runs: functions at hook points, replaced parameters, replaced blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decision_phases.engine.batches import Batch
+from decision_phases.errors import InputError
+from decision_phases.interventions import (
+    Affine,
+    Array,
+    Edit,
+    Intervention,
+    Noise,
+    PerQuestion,
+    Weights,
+    noise_values,
+    resample_index,
+    resolve,
+)
+from decision_phases.models import ModelAccess
+
+Hook = tuple[int, str, Callable[[Tensor], "Tensor | None"]]
+
+
+def check_variant(model: ModelAccess, variant: Intervention, n_questions: int | None = None) -> None:
+    """Refuse an intervention that the model or the inputs cannot take, before anything runs.
+
+    Args:
+        model: The model.
+        variant: The intervention.
+        n_questions: Number of questions of the inputs; None leaves that unchecked.
+
+    Raises:
+        InputError: Naming the edit and what it clashes with.
+    """
+    sites = model.sites if model.capabilities.resid_mid else model.sites - {"resid_mid"}
+    variant.validate(
+        n_layers=model.n_layers,
+        n_heads=model.n_heads,
+        d_model=model.d_model,
+        d_head=model.d_head,
+        sites=sites,
+    )
+    if n_questions is not None:
+        variant.check_questions(n_questions)
+
+
+def layer_hooks(edits: Sequence[Edit], batch: Batch | None) -> list[Hook]:
+    """Lower the edits of one layer whose block is kept.
+
+    Args:
+        edits: Edits of one layer, in order.
+        batch: What runs; None if only edits at all positions, equal for all questions, are allowed.
+
+    Returns:
+        (layer, site, function) triples for `ModelAccess.hooked`.
+    """
+    hooks: list[Hook] = []
+    for edit in edits:
+        if edit.op == "weights":
+            continue
+        if edit.op == "skip":
+            site = {"attention": "attn_out", "mlp": "mlp_out"}[edit.site]
+            hooks.append((edit.layer, site, torch.zeros_like))
+        elif edit.site == "resid_mid":
+            hooks.extend(_at_resid_mid(edit, batch))
+        else:
+            hooks.append((edit.layer, edit.site, _edited(edit, batch)))
+    return hooks
+
+
+def stand_in(edits: Sequence[Edit], batch: Batch | None) -> Callable[[Tensor], Tensor]:
+    """Lower the edits of a layer whose block is removed: the identity, or the map inserted in its place.
+
+    Args:
+        edits: Edits of one layer.
+        batch: What runs.
+
+    Returns:
+        A function of the residual entering the block.
+    """
+    maps = [_edited(edit, batch) for edit in edits if edit.op != "skip"]
+
+    def run(x: Tensor) -> Tensor:
+        for fn in maps:
+            x = fn(x)
+        return x
+
+    return run
+
+
+def removes_block(edits: Sequence[Edit]) -> bool:
+    """Whether these edits of one layer remove its block.
+
+    Args:
+        edits: Edits of one layer.
+
+    Returns:
+        True if one of them skips the block.
+    """
+    return any(edit.op == "skip" and edit.site == "block" for edit in edits)
+
+
+@contextmanager
+def replaced_weights(model: ModelAccess, edits: Sequence[Edit]) -> Iterator[None]:
+    """Put other parameters into blocks for the length of a `with` block.
+
+    Args:
+        model: The model.
+        edits: Edits, of which those with op "weights" count.
+
+    Yields:
+        Nothing; on leaving, the parameters are bit for bit what they were.
+    """
+    undo: list[tuple[torch.nn.Parameter, Tensor]] = []
+    try:
+        for edit in edits:
+            if not isinstance(edit.value, Weights):
+                continue
+            own = model.parameters(edit.layer)
+            for name, array in edit.value.parameters:
+                if name not in own:
+                    msg = f"'{edit}': block {edit.layer} has no parameter {name!r}; it has {', '.join(own)}"
+                    raise InputError(msg)
+                parameter = own[name]
+                if tuple(parameter.shape) != array.shape:
+                    msg = f"'{edit}': {name} is {tuple(parameter.shape)}, the replacement {array.shape}"
+                    raise InputError(msg)
+                new = torch.from_numpy(array.data.copy()).to(parameter.device)
+                undo.append((parameter, parameter.data))
+                parameter.data = parameter.data * new if new.dtype == torch.bool else new.to(parameter.dtype)
+        yield
+    finally:
+        for parameter, old in reversed(undo):
+            parameter.data = old
+
+
+def _at_resid_mid(edit: Edit, batch: Batch | None) -> list[Hook]:
+    """The stream between attention and MLP is edited by way of what attention adds to it.
+
+    A bridge has its hook there on the input of the second norm, past the point where the stream branches.
+    """
+    entering: list[Tensor] = []
+    change = _edited(edit, batch)
+
+    def remember(x: Tensor) -> None:
+        entering[:] = [x]
+
+    def write(attn_out: Tensor) -> Tensor:
+        return change(entering[0] + attn_out) - entering[0]
+
+    return [(edit.layer, "resid_pre", remember), (edit.layer, "attn_out", write)]
+
+
+def _edited(edit: Edit, batch: Batch | None) -> Callable[[Tensor], Tensor]:
+    if batch is None and (edit.positions != "all" or edit.per_question):
+        msg = (
+            f"'{edit}' depends on the question or on positions in it; give the questions that will be run, or use "
+            "dp.read(model, questions, under=...)"
+        )
+        raise InputError(msg)
+
+    def fn(x: Tensor) -> Tensor:
+        out = x.clone()
+        view = out if edit.head is None else out[:, :, edit.head]
+        if batch is None or (edit.positions == "all" and not edit.per_question):
+            view[...] = _changed(edit, view, None)
+            return out
+        for row, sequence in enumerate(batch.sequences):
+            columns = list(_columns(edit, batch, row))
+            view[row, columns] = _changed(edit, view[row, columns], sequence.owner)
+        return out
+
+    return fn
+
+
+def _columns(edit: Edit, batch: Batch, row: int) -> Sequence[int]:
+    sequence = batch.sequences[row]
+    return resolve(edit.positions, sequence.spans, len(sequence.tokens))
+
+
+def _changed(edit: Edit, old: Tensor, question: int | None) -> Tensor:
+    """What an edit makes of activations `[..., d]`; of one question's `[position, d]` where it differs by question."""
+    value = edit.value
+    if edit.op == "scale":
+        assert isinstance(value, float)
+        return old * value
+    if isinstance(value, Affine):
+        mapped = old @ _like(value.weight.data, old)
+        return mapped if value.bias is None else mapped + _like(value.bias.data, old)
+    if isinstance(value, Noise):
+        assert question is not None
+        drawn = noise_values(
+            edit.seed or 0, question, edit.layer, tuple(old.shape), site=edit.site, head=edit.head
+        )
+        width = old.float().std(-1, unbiased=False, keepdim=True) if value.relative_to == "token_std" else 1.0
+        added: Tensor = value.variance**0.5 * width * _like(drawn, old.float())
+        return old + added.to(old.dtype)
+    new: Tensor
+    if isinstance(value, PerQuestion):
+        assert question is not None
+        source = question
+        if edit.op == "resample":
+            source = resample_index(edit.seed or 0, question, value.n_questions)
+        new = _like(np.array(value.at_positions(source, old.shape[0])), old)
+    elif isinstance(value, Array):
+        new = _like(value.data, old).expand_as(old)
+    else:
+        assert isinstance(value, float)
+        new = torch.full_like(old, value)
+    return old + new if edit.op == "add" else new
+
+
+def _like(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array).copy()).to(device=like.device, dtype=like.dtype)

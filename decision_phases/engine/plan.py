@@ -1,0 +1,179 @@
+"""Which blocks must be computed for a set of variants, and in what order.
+
+Two variants that do the same up to block *k* share the residual entering block *k*. Written as sequences of what
+happens at each layer, variants form a trie; walking it depth-first computes every shared stretch once. Before the walk
+goes down one branch, the residual is kept for the others; as the branch with most variants is always taken last, and
+takes the residual with it, no more than log2(variants) residuals are ever kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from decision_phases.engine.batches import Batch
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Variants that do the same from one layer on, until their ways part or the model ends.
+
+    Attributes:
+        start: First layer of the shared stretch.
+        stop: Layer where the ways part, or the number of layers to run.
+        variants: Places of the variants in what was given.
+        children: What follows, fewest variants first; empty at the end of the model.
+    """
+
+    start: int
+    stop: int
+    variants: tuple[int, ...]
+    children: tuple[Branch, ...]
+
+    @property
+    def depth(self) -> int:
+        """Most residuals kept at once below here, this one included."""
+        if not self.children:
+            return 1
+        # A kept residual is held while every child but the last is walked.
+        *held, last = (child.depth for child in self.children)
+        return max([1 + depth for depth in held] + [last])
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What `evaluate` is going to do.
+
+    Attributes:
+        variants: The interventions, in the order given.
+        n_layers: Layers of the model.
+        last_layer: Deepest layer that must be computed, plus 1.
+        root: The trie.
+        groups: Batches that are walked together; one group unless memory is short.
+        mode: "by block", or "whole model" for families whose blocks cannot be called one by one.
+        reason: Why not "by block", else "".
+    """
+
+    variants: tuple[Intervention, ...]
+    n_layers: int
+    last_layer: int
+    root: Branch
+    groups: tuple[tuple[Batch, ...], ...]
+    mode: str
+    reason: str
+
+    @cached_property
+    def naive_blocks(self) -> int:
+        """Blocks computed if every variant ran by itself."""
+        return sum(
+            self.last_layer - sum(layer < self.last_layer for layer in variant.removed_blocks)
+            for variant in self.variants
+        )
+
+    @cached_property
+    def planned_blocks(self) -> int:
+        """Blocks computed by this plan."""
+        return self.naive_blocks if self.mode == "whole model" else self._count(self.root)
+
+    def _count(self, branch: Branch) -> int:
+        variant = self.variants[branch.variants[0]]
+        removed = set(variant.removed_blocks)
+        own = sum(layer not in removed for layer in range(branch.start, branch.stop))
+        return own + sum(self._count(child) for child in branch.children)
+
+    @property
+    def saved(self) -> float:
+        """Share of the blocks that need not be computed, in [0, 1)."""
+        return 1 - self.planned_blocks / self.naive_blocks if self.naive_blocks else 0.0
+
+    def explain(self) -> str:
+        """Say what is reused and what it saves.
+
+        Returns:
+            A few lines of text.
+        """
+        batches = [batch for group in self.groups for batch in group]
+        tokens = sum(len(s) for batch in batches for s in batch.sequences)
+        padded = sum(batch.tokens.numel() for batch in batches)
+        lines = [
+            f"{len(self.variants)} variants × {sum(len(b.sequences) for b in batches)} sequences "
+            f"({tokens} tokens, {padded - tokens} of padding, {len(batches)} batches)",
+        ]
+        if self.mode == "whole model":
+            lines.append(f"every variant runs the whole model, nothing is reused: {self.reason}")
+        else:
+            lines.append(
+                f"shared stretches of depth are computed once: {self.planned_blocks} blocks instead of "
+                f"{self.naive_blocks}, {self.saved:.0%} saved; at most {self.root.depth} residuals kept"
+            )
+        if len(self.groups) > 1:
+            lines.append(f"in {len(self.groups)} passes over the variants, to stay within the memory budget")
+        return "\n".join(lines)
+
+
+def make_plan(
+    model: ModelAccess,
+    variants: Sequence[Intervention],
+    batches: Sequence[Batch],
+    *,
+    last_layer: int,
+    memory_budget: int,
+) -> Plan:
+    """Plan the evaluation of variants.
+
+    Args:
+        model: The model.
+        variants: The interventions.
+        batches: The inputs.
+        last_layer: Deepest layer that must be computed, plus 1.
+        memory_budget: Bytes that kept residuals and masks may take.
+
+    Returns:
+        The plan.
+    """
+    reason = ""
+    if not model.capabilities.direct:
+        reason = f"{model.architecture} changes the residual stream between its blocks"
+    root = _branch(variants, tuple(range(len(variants))), 0, last_layer)
+    groups: list[list[Batch]] = []
+    room = 0
+    for batch in batches:
+        size = _bytes(model, batch, root.depth)
+        if not groups or size > room:
+            groups.append([])
+            room = memory_budget
+        groups[-1].append(batch)
+        room -= size
+    return Plan(
+        tuple(variants),
+        model.n_layers,
+        last_layer,
+        root,
+        tuple(tuple(group) for group in groups),
+        "whole model" if reason else "by block",
+        reason,
+    )
+
+
+def _branch(
+    variants: Sequence[Intervention], members: tuple[int, ...], start: int, last_layer: int
+) -> Branch:
+    for layer in range(start, last_layer):
+        parts: dict[object, list[int]] = {}
+        for i in members:
+            parts.setdefault(variants[i].layer_key(layer), []).append(i)
+        if len(parts) > 1:
+            ordered = sorted(parts.values(), key=lambda part: (len(part), part))
+            children = tuple(_branch(variants, tuple(part), layer, last_layer) for part in ordered)
+            return Branch(start, layer, members, children)
+    return Branch(start, last_layer, members, ())
+
+
+def _bytes(model: ModelAccess, batch: Batch, depth: int) -> int:
+    """Residuals kept, two more in flight, and the attention mask of the batch."""
+    rows, width = batch.tokens.shape
+    item = model.dtype.itemsize
+    return rows * width * model.d_model * item * (depth + 2) + rows * width * width * item

@@ -1,0 +1,22 @@
+"""Loading models and looking at them narrowly: the only part that imports TransformerLens."""
+
+from decision_phases.models.access import SITES, Capabilities, Entry, ModelAccess, Parity
+from decision_phases.models.bundled import bundled_folder, cache_folder
+from decision_phases.models.loading import as_model, known_models, load
+from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
+
+__all__ = [
+    "FAMILIES",
+    "SITES",
+    "Capabilities",
+    "Entry",
+    "ModelAccess",
+    "Parity",
+    "as_model",
+    "bundled_folder",
+    "cache_folder",
+    "known_models",
+    "load",
+    "tiny_hf",
+    "tiny_tokenizer",
+]

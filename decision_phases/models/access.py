@@ -1,0 +1,518 @@
+"""The narrow view of a language model that everything else works on.
+
+A `ModelAccess` hides whether the model underneath is a `TransformerBridge` (TransformerLens 3.9 and 4.x) or a
+`HookedTransformer` (3.9): both have blocks that can be called one by one, hook points around and inside them, a final
+norm and an unembedding. Nothing outside `models/` imports TransformerLens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from decision_phases.errors import InputError, unknown_name
+from decision_phases.models.override import RESIDUAL_NAMES, Replacement, overriding, returned_arity
+
+HookFn = Callable[[Tensor], "Tensor | None"]
+
+#: Where a residual stream can be read, in the order in which a block computes it.
+SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "head_out")
+_HOOK_NAMES = {
+    "resid_pre": "hook_resid_pre",
+    "attn_out": "hook_attn_out",
+    "resid_mid": "hook_resid_mid",
+    "mlp_out": "hook_mlp_out",
+    "resid_post": "hook_resid_post",
+    "head_out": "attn.hook_z",
+}
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a loaded model can do, measured on a short batch and never assumed from its name.
+
+    Attributes:
+        direct: Its blocks can be called one by one, with the same result as the whole model.
+        resid_mid: attention and MLP are applied one after the other, so there is a residual between them.
+        cached_generation: The model's own key-value cache can be used.
+        fresh: An untouched Hugging Face model can be rebuilt (for LoRA, quantisation, export).
+    """
+
+    direct: bool
+    resid_mid: bool
+    cached_generation: bool
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the loaded model is from its reference, on a short batch of tokens.
+
+    Attributes:
+        reference: What it was compared with, or "no reference".
+        quantity: "logits" for raw weights, "log-probabilities" for processed ones.
+        difference: Largest absolute difference; NaN where there is no reference.
+        readout: Largest difference between the readout of the last residual and the model's logits.
+        override: Largest difference between skipping a block and bypassing it with hooks.
+        tolerance: The largest difference that would have been accepted.
+    """
+
+    reference: str
+    quantity: str
+    difference: float
+    readout: float
+    override: float
+    tolerance: float
+
+    def __str__(self) -> str:
+        """One line, printed when a model is loaded."""
+        against = (
+            "no reference to compare with"
+            if self.reference == "no reference"
+            else f"{self.quantity} within {self.difference:.1e} of {self.reference}"
+        )
+        return (
+            f"parity: {against}; readout within {self.readout:.1e} of the final logits; "
+            f"skipping within {self.override:.1e} of a hook bypass (tolerance {self.tolerance:.0e})"
+        )
+
+
+@dataclass
+class Entry:
+    """What a batch of tokens looks like at the door of the first block.
+
+    Attributes:
+        tokens: Token ids, right-padded.
+        resid: The residual stream entering block 0.
+        calls: For every block, the arguments (masks, positions, rotary tables) that it is called with.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    resid: Float[Tensor, "batch pos d_model"]
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False)
+
+
+class ModelAccess(ABC):
+    """A loaded language model, seen through what this package needs of it.
+
+    Made by `decision_phases.load`; `model.tl` is the TransformerLens object itself, for everything else.
+
+    Attributes:
+        tl: The `TransformerBridge` or `HookedTransformer`.
+        name: The name it was loaded under.
+        weights: What the weights are, in words ("float32 as published", "Q4_1, dequantised").
+        tokenizer: The Hugging Face tokenizer with its own BOS rule, or None.
+        processed: Whether norms were folded and weights centred (raw values then differ from Hugging Face).
+        parity: The comparison made when it was loaded.
+    """
+
+    kind: str
+    n_layers: int
+    n_heads: int
+    d_head: int
+    d_model: int
+    d_vocab: int
+    context_length: int | None
+    architecture: str
+    processed: bool
+    parity: Parity
+    capabilities: Capabilities
+
+    def __init__(
+        self,
+        tl: Any,
+        *,
+        name: str,
+        tokenizer: Any | None,
+        weights: str,
+        rebuild: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        self.tl = tl
+        self.name = name
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self._rebuild = rebuild
+        self._points: dict[tuple[int, str], Any] = {}
+
+    # -- what the two kinds of TransformerLens model do differently --------------------------------------------
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks as TransformerLens calls them: calling one runs its hooks and its computation."""
+
+    @property
+    @abstractmethod
+    def engine_blocks(self) -> Sequence[nn.Module]:
+        """The modules whose forward is the computation of a block, below the hooks around it."""
+
+    @abstractmethod
+    def logits(
+        self, tokens: Int[Tensor, "batch pos"], *, last_only: bool = False
+    ) -> Float[Tensor, "batch kept vocab"]:
+        """Run the whole model as its author would.
+
+        Args:
+            tokens: Token ids, right-padded if of unequal length.
+            last_only: Unembed the last position only, where the model can.
+
+        Returns:
+            Logits at every position, or at the last only.
+        """
+
+    @abstractmethod
+    def output_transform(self, logits: Tensor) -> Tensor:
+        """Apply what the model does to logits after the unembedding (soft cap, scale)."""
+
+    @abstractmethod
+    def step(self, tokens: Int[Tensor, "batch pos"], cache: Any | None) -> tuple[Tensor, Any]:
+        """Run the model on new tokens with a key-value cache.
+
+        Args:
+            tokens: The tokens that the cache has not seen.
+            cache: What the last call returned, or None at the start.
+
+        Returns:
+            Logits at the last position, `[batch, vocab]`, and the cache for the next call.
+        """
+
+    # -- sizes and places ------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first block, where token ids are sent to."""
+        return next(self.engine_blocks[0].parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(self.engine_blocks[0].parameters()).dtype
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters, tied ones counted once."""
+        return sum(p.numel() for p in self.unique_parameters())
+
+    def unique_parameters(self) -> Iterator[Tensor]:
+        """Every parameter once, tied ones included once, in a fixed order."""
+        seen: set[int] = set()
+        for parameter in self.root.parameters():
+            if parameter.data_ptr() not in seen:
+                seen.add(parameter.data_ptr())
+                yield parameter
+
+    @property
+    def root(self) -> nn.Module:
+        """The module that holds all weights."""
+        module: nn.Module = self.tl
+        return module
+
+    @cached_property
+    def sites(self) -> frozenset[str]:
+        """The sites that every layer of this model has, of `SITES`."""
+        points = self.tl.hook_dict
+        found = {
+            site
+            for site, name in _HOOK_NAMES.items()
+            if all(f"blocks.{layer}.{name}" in points for layer in range(self.n_layers))
+        }
+        return frozenset(found)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all weights (16 hex digits): equal weights in equal order and format give equal prints."""
+        digest = hashlib.blake2b(digest_size=8)
+        for parameter in self.unique_parameters():
+            flat = parameter.detach().to("cpu").contiguous().view(-1)
+            digest.update(f"{tuple(parameter.shape)}{flat.dtype}".encode())
+            digest.update(flat.view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def parameters(self, layer: int) -> dict[str, nn.Parameter]:
+        """The named parameters of one block, raw.
+
+        Args:
+            layer: 0-based index of the block.
+
+        Returns:
+            Name inside the block → parameter.
+        """
+        self.check_layer(layer)
+        return dict(self.engine_blocks[layer].named_parameters())
+
+    def check_layer(self, layer: int) -> None:
+        """Raise `InputError` unless `layer` is one of this model's.
+
+        Args:
+            layer: 0-based index of a block.
+        """
+        if not 0 <= layer < self.n_layers:
+            msg = f"layer {layer} is out of range: {self.name} has layers 0..{self.n_layers - 1}"
+            raise InputError(msg)
+
+    def fresh_hf(self) -> nn.Module:
+        """Rebuild an untouched Hugging Face model with the same weights.
+
+        Returns:
+            A plain `transformers` model that shares nothing with this one.
+
+        Raises:
+            InputError: If the model was handed over as a TransformerLens object, which cannot be turned back.
+        """
+        if self._rebuild is None:
+            msg = (
+                f"{self.name} was given as a {type(self.tl).__name__}, from which no plain Hugging Face model can be "
+                "rebuilt; load it with dp.load(name or folder or Hugging Face model) instead"
+            )
+            raise InputError(msg)
+        return self._rebuild()
+
+    # -- hooks and overrides -----------------------------------------------------------------------------------
+
+    def hook_point(self, layer: int, site: str) -> Any:
+        """The TransformerLens hook point of a site.
+
+        Args:
+            layer: 0-based index of the block.
+            site: One of `SITES`.
+
+        Returns:
+            The `HookPoint`.
+
+        Raises:
+            InputError: If the layer is out of range or the model has no such site.
+        """
+        point = self._points.get((layer, site))
+        if point is None:
+            self.check_layer(layer)
+            if site not in _HOOK_NAMES:
+                raise unknown_name("site", site, SITES)
+            if site not in self.sites:
+                msg = f"{self.name} ({self.architecture}) has no site {site!r}; it has {', '.join(sorted(self.sites))}"
+                raise InputError(msg)
+            point = self.tl.hook_dict[f"blocks.{layer}.{_HOOK_NAMES[site]}"]
+            self._points[layer, site] = point
+        return point
+
+    @contextmanager
+    def hooked(self, hooks: Sequence[tuple[int, str, HookFn]]) -> Iterator[None]:
+        """Run functions at hook points for the length of a `with` block.
+
+        Args:
+            hooks: (layer, site, function) triples. A function gets the activation and returns a new one, or None.
+
+        Yields:
+            Nothing; on leaving, exactly these hooks are removed, whatever happened inside.
+        """
+        undo = []
+        try:
+            for layer, site, fn in hooks:
+                point = self.hook_point(layer, site)
+                point.add_hook(_as_tl_hook(fn))
+                undo.append((point, point.fwd_hooks[-1]))
+            yield
+        finally:
+            for point, handle in reversed(undo):
+                handle.hook.remove()
+                point.fwd_hooks.remove(handle)
+
+    @contextmanager
+    def watching_last(self, fns: Sequence[Callable[[Tensor], None]]) -> Iterator[None]:
+        """Show functions the residual that enters the final norm, for the length of a `with` block.
+
+        Args:
+            fns: Functions of the residual stream, `[batch, pos, d_model]`.
+
+        Yields:
+            Nothing.
+        """
+
+        def watch(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            for fn in fns:
+                fn(args[0])
+
+        handle = self.tl.ln_final.register_forward_pre_hook(watch)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def overridden(self, table: dict[int, Replacement]) -> Iterator[None]:
+        """Replace the computation of blocks for the length of a `with` block.
+
+        Args:
+            table: layer → None (identity, the block is removed), a tensor (what the block returns, whatever enters)
+                or a function of the residual entering it.
+
+        Yields:
+            Nothing; the hooks around the blocks keep firing with their own layer numbers, and the key-value cache of
+            a replaced block is kept in step.
+        """
+        for layer in table:
+            self.check_layer(layer)
+        with overriding(self.engine_blocks, table, self._arity):
+            yield
+
+    @cached_property
+    def _arity(self) -> list[int | None]:
+        probe = torch.tensor([[1, 2]], device=self.device) % self.d_vocab
+        with torch.no_grad():
+            return returned_arity(self.engine_blocks, lambda: self.logits(probe, last_only=True))
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def enter(self, tokens: Int[Tensor, "batch pos"]) -> Entry:
+        """Embed tokens and record how every block is called, without computing any block.
+
+        Args:
+            tokens: Token ids, right-padded.
+
+        Returns:
+            The residual entering block 0 and the arguments of every block.
+        """
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        start: list[Tensor] = []
+
+        def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            resid, rest, named = _split_residual(args, kwargs)
+            if not start:
+                start.append(resid)
+            calls.append((rest, named))
+
+        handles = [b.register_forward_pre_hook(record, with_kwargs=True) for b in self.blocks]
+        try:
+            with self.overridden(dict.fromkeys(range(self.n_layers))):
+                self.logits(tokens, last_only=True)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return Entry(tokens, start[0], calls)
+
+    def run_block(
+        self, layer: int, resid: Float[Tensor, "batch pos d_model"], entry: Entry
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Compute one block.
+
+        Args:
+            layer: 0-based index of the block.
+            resid: The residual stream entering it.
+            entry: The batch, as `enter` saw it.
+
+        Returns:
+            The residual stream leaving it.
+        """
+        args, kwargs = entry.calls[layer]
+        out = self.blocks[layer](resid, *args, **kwargs)
+        result: Tensor = out[0] if isinstance(out, tuple) else out
+        return result
+
+    def final_norm(self, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+        """Apply the model's final norm, recomputed on what is given.
+
+        Args:
+            resid: Residual vectors of any layer.
+
+        Returns:
+            Normed vectors, in the model's number format.
+        """
+        flat = resid.reshape(1, -1, resid.shape[-1])
+        normed: Tensor = self.tl.ln_final(flat)
+        return normed.reshape(resid.shape)
+
+    @cached_property
+    def _unembedding(self) -> tuple[Tensor, Tensor]:
+        weight, bias = self.tl.W_U, self.tl.b_U
+        return weight.detach(), bias.detach()
+
+    def unembed(
+        self, normed: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | None = None
+    ) -> Float[Tensor, "*rows columns"]:
+        """Turn normed residuals into logits, in at least float32.
+
+        Args:
+            normed: What `final_norm` returned.
+            ids: Token ids whose logits are wanted; None for the whole vocabulary.
+
+        Returns:
+            Logits, with the model's output transform (soft cap, scale) applied.
+        """
+        weight, bias = self._unembedding
+        if ids is not None:
+            weight, bias = weight[:, ids], bias[ids]
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        logits = normed.to(wide) @ weight.to(wide) + bias.to(wide)
+        return self.output_transform(logits)
+
+    def readout(
+        self, resid: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | None = None
+    ) -> Float[Tensor, "*rows columns"]:
+        """Logit lens: what the model would answer if this residual were its last.
+
+        `transform(final_norm(resid) @ W_U[:, ids] + b_U[ids])`, the final norm recomputed on `resid`.
+
+        Args:
+            resid: Residual vectors of any layer.
+            ids: Token ids whose logits are wanted; None for the whole vocabulary.
+
+        Returns:
+            Logits, in at least float32.
+        """
+        return self.unembed(self.final_norm(resid), ids)
+
+    def log_normaliser(
+        self, resid: Float[Tensor, "rows d_model"], chunk: int = 8192
+    ) -> Float[Tensor, " rows"]:
+        """Log of the sum of exponentiated logits over the whole vocabulary, a part of the vocabulary at a time.
+
+        Args:
+            resid: Residual vectors of any layer.
+            chunk: Tokens of the vocabulary unembedded at once.
+
+        Returns:
+            One number a row; a log-probability is the logit minus this.
+        """
+        normed = self.final_norm(resid)
+        total: Tensor | None = None
+        for start in range(0, self.d_vocab, chunk):
+            ids = torch.arange(start, min(start + chunk, self.d_vocab), device=normed.device)
+            part = self.unembed(normed, ids).logsumexp(-1)
+            total = part if total is None else torch.logaddexp(total, part)
+        assert total is not None
+        return total
+
+    def __repr__(self) -> str:
+        """Name, size and format in a line."""
+        return (
+            f"<{self.name}: {self.architecture}, {self.n_layers} layers, {self.n_params / 1e6:.0f}M parameters, "
+            f"{self.weights}, {str(self.dtype).removeprefix('torch.')} on {self.device}, {self.kind}>"
+        )
+
+
+def _as_tl_hook(fn: HookFn) -> Callable[..., Any]:
+    def hook(activation: Tensor, *, hook: Any) -> Tensor | None:  # noqa: ARG001 - TransformerLens passes it by name
+        return fn(activation)
+
+    return hook
+
+
+def _split_residual(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return args[0], args[1:], kwargs
+    rest = dict(kwargs)
+    for name in RESIDUAL_NAMES:
+        if name in rest:
+            return rest.pop(name), (), rest
+    msg = f"a block was called without a residual stream (arguments: {sorted(kwargs)})"
+    raise InputError(msg)

@@ -1,0 +1,284 @@
+"""`load`: from a name, a folder, a Hugging Face model or a TransformerLens object to a checked `ModelAccess`."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from decision_phases.errors import InputError, unknown_name
+from decision_phases.models import bundled
+from decision_phases.models.access import ModelAccess
+from decision_phases.models.bridge import BridgeAccess, bridge_from_hf
+from decision_phases.models.hooked import HookedAccess, hooked_from_hf
+from decision_phases.models.parity import check_model, reference_logits
+from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
+
+Backend = Literal["bridge", "hooked"]
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+_SEEN: weakref.WeakKeyDictionary[Any, ModelAccess] = weakref.WeakKeyDictionary()
+
+
+def load(
+    source: object = None,
+    *,
+    revision: str | None = None,
+    backend: Backend = "bridge",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    tokenizer: Any | None = None,
+    consume: bool = False,
+    quiet: bool = False,
+) -> ModelAccess:
+    """Load a model and check that it computes what its author's computes.
+
+    Args:
+        source: None for the bundled SmolLM2-135M-Instruct; a Hugging Face name; a local folder; `"tiny-llama"` and its
+            like for a small random model (`tiny.FAMILIES`); a Hugging Face model; a `TransformerBridge`; a
+            `HookedTransformer`; or what `load` returned before.
+        revision: Branch, tag or commit, for a Hugging Face name.
+        backend: What TransformerLens object to build: "bridge", or "hooked" (TransformerLens 3.9).
+        device: "auto" takes CUDA where there is one.
+        dtype: "float32", "bfloat16", "float16", "float64", or "auto": float32 where that fits in half of the device's
+            memory, else the number format of the checkpoint.
+        tokenizer: For models given as objects. The tokenizer's own BOS rule holds.
+        consume: Take a Hugging Face model over instead of copying it; it is of no other use afterwards.
+        quiet: Do not print the parity line.
+
+    Returns:
+        The model, its `parity` measured.
+
+    Raises:
+        InputError: If the source is not understood, or is neither cached nor to be reached.
+        MissingPackageError: If the bundled model or `HookedTransformer` is not installed.
+        ParityError: If the loaded model deviates from its reference.
+
+    Example:
+        >>> model = load("tiny-gpt2", quiet=True)
+        >>> model.n_layers, model.kind
+        (6, 'TransformerBridge')
+    """
+    if isinstance(source, ModelAccess):
+        return source
+    if source is not None and not isinstance(source, str | Path | nn.Module):
+        msg = f"a model can be a name, a folder, a Hugging Face model or a TransformerLens object, not {source!r:.80}"
+        raise InputError(msg)
+    if backend not in ("bridge", "hooked"):
+        raise unknown_name("backend", backend, ("bridge", "hooked"))
+    if isinstance(source, nn.Module) and _is_tl(source):
+        model = _from_tl(source, tokenizer)
+    else:
+        model = _from_hf(source, revision, backend, device, dtype, tokenizer, consume=consume)
+    if not quiet:
+        sys.stderr.write(f"{model!r}\n{model.parity}\n")
+    return model
+
+
+def as_model(source: object) -> ModelAccess:
+    """Give the `ModelAccess` of whatever a public function was handed; a TransformerLens object is checked only once.
+
+    Args:
+        source: Anything that `load` takes.
+
+    Returns:
+        The model.
+    """
+    if isinstance(source, nn.Module) and source in _SEEN:
+        return _SEEN[source]
+    model = load(source, quiet=True)
+    if isinstance(source, nn.Module):
+        _SEEN[source] = model
+    return model
+
+
+def known_models() -> dict[str, str]:
+    """The names that need no network.
+
+    Returns:
+        Name → what it is.
+    """
+    tiny = {f"tiny-{family}": "small random model, for testing mechanics only" for family in FAMILIES}
+    return {bundled.NAME: f"the bundled model ({bundled.WEIGHTS})", **tiny}
+
+
+def _is_tl(module: nn.Module) -> bool:
+    return hasattr(module, "hook_dict") and hasattr(module, "run_with_hooks")
+
+
+def _from_tl(tl: nn.Module, tokenizer: Any | None) -> ModelAccess:
+    made: Any = tl
+    kind = BridgeAccess if hasattr(made, "original_model") else HookedAccess
+    own = getattr(made, "tokenizer", None)
+    name = str(getattr(made.cfg, "model_name", None) or type(made).__name__)
+    model = kind(made, name=name, tokenizer=tokenizer or _plain_tokenizer(own), weights="as given")
+    check_model(model, None, "no reference")
+    return model
+
+
+def _plain_tokenizer(own: Any | None) -> Any | None:
+    """The tokenizer as published: TransformerLens makes one of its own that always prepends BOS."""
+    path = getattr(own, "name_or_path", "")
+    if not path:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _from_hf(
+    source: str | Path | nn.Module | None,
+    revision: str | None,
+    backend: Backend,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    tokenizer: Any | None,
+    *,
+    consume: bool,
+) -> ModelAccess:
+    place = _device(device)
+    rebuild: Callable[[], nn.Module] | None
+    if isinstance(source, nn.Module):
+        given = source
+        if not hasattr(given, "config"):
+            msg = f"{type(given).__name__} is no Hugging Face model (it has no config) and no TransformerLens object"
+            raise InputError(msg)
+        name = str(getattr(given.config, "name_or_path", "") or type(given).__name__)
+        weights, number = "as given", None if dtype == "auto" else _dtype(dtype)
+        hf = given if consume else copy.deepcopy(given)
+        rebuild = None if consume else (lambda: copy.deepcopy(given))
+    elif isinstance(source, str) and source.startswith("tiny-"):
+        family, name, weights = source.removeprefix("tiny-"), source, "random"
+        rebuild, number = (lambda: tiny_hf(family)), None if dtype == "auto" else _dtype(dtype)
+        hf, tokenizer = tiny_hf(family), tokenizer or tiny_tokenizer()
+    else:
+        path, name, weights = _resolve(source)
+        number = _auto_dtype(path, revision, place) if dtype == "auto" else _dtype(dtype)
+        rebuild = lambda: _read_hf(path, revision, number)  # noqa: E731 - one of three
+        hf, tokenizer = rebuild(), tokenizer or _read_tokenizer(path, revision)
+    hf = hf.to(device=place, dtype=number) if number is not None else hf.to(place)
+    hf.eval()
+    reference = reference_logits(hf)
+    made = BridgeAccess if backend == "bridge" else HookedAccess
+    tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
+    model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
+    check_model(model, reference, "plain transformers")
+    return model
+
+
+def _resolve(source: str | Path | None) -> tuple[str, str, str]:
+    """Path or hub name, display name, and what the weights are."""
+    if source is None or str(source) == bundled.NAME:
+        return str(bundled.bundled_folder()), bundled.NAME, bundled.WEIGHTS
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            msg = f"{folder} is no model folder: it has no config.json"
+            raise InputError(msg)
+        return str(folder), folder.name, "as saved"
+    if isinstance(source, Path) or str(source).startswith((".", "/", "~")):
+        msg = f"there is no folder {source}"
+        raise InputError(msg)
+    if "/" not in source and source not in ("gpt2", "distilgpt2"):
+        error = unknown_name("model", source, known_models())
+        msg = f"{error} Hugging Face names look like organisation/name; a folder is given by its path"
+        raise InputError(msg)
+    return source, source, "as published"
+
+
+def _read_hf(path: str, revision: str | None, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    with _reaching(path):
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=dtype, attn_implementation="eager"
+        )
+    return model
+
+
+def _read_tokenizer(path: str, revision: str | None) -> Any | None:
+    from transformers import AutoTokenizer
+
+    with _reaching(path):
+        try:
+            return AutoTokenizer.from_pretrained(path, revision=revision)
+        except (OSError, ValueError, KeyError):
+            if not Path(path).is_dir():
+                raise
+            return None  # a folder saved without one; asking questions of it says so
+
+
+class _reaching:  # noqa: N801 - a context manager that reads like a verb
+    """Turn the many errors of an unreachable hub into one that says what to do."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not Path(self.path).is_dir():
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            msg = (
+                f"{self.path!r} is not in the local cache and could not be fetched ({first}). Check the name and the "
+                "network, or give a local folder; without a network, dp.load() gives the bundled model"
+            )
+            raise InputError(msg) from error
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        msg = f"unknown device {device!r}; use auto, cpu, cuda or cuda:N"
+        raise InputError(msg) from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        msg = f"device {device!r} was asked for, but this machine has no usable CUDA device; use device='cpu'"
+        raise InputError(msg)
+    return place
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise unknown_name("dtype", dtype, ("auto", *_DTYPES))
+    return _DTYPES[dtype]
+
+
+def _auto_dtype(path: str, revision: str | None, device: torch.device) -> torch.dtype:
+    """float32 where its weights fit in half of the device's memory, else the format of the checkpoint."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with _reaching(path):
+        config = AutoConfig.from_pretrained(path, revision=revision)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    needed = 4 * sum(p.numel() for p in skeleton.parameters())
+    if needed <= _memory(device) / 2:
+        return torch.float32
+    return getattr(config, "dtype", None) or torch.bfloat16
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

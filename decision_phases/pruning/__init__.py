@@ -1,0 +1,1 @@
+"""Which layers to remove: criteria, searches and curves."""

@@ -1,0 +1,1 @@
+"""From residual streams to decisions: lenses, margins, phases."""

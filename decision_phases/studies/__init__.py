@@ -1,0 +1,1 @@
+"""Whole jobs: what is run, in which order, and what is kept of it."""
