@@ -18,7 +18,7 @@ def margin_by_layer(
     *,
     chance: float,
     transition: int | None = None,
-    transition_ci: tuple[float, float] | None = None,
+    transition_ci: tuple[float | int, float | int] | None = None,
     title: str = "Decision margin by layer",
 ) -> Figure:
     """Return the mean margin of every layer with its interval, and the accuracy in a panel below.
@@ -89,7 +89,7 @@ def _series(
 
 
 def _phases(
-    axes: Axes, n_layers: int, transition: int | None, transition_ci: tuple[float, float] | None
+    axes: Axes, n_layers: int, transition: int | None, transition_ci: tuple[float | int, float | int] | None
 ) -> None:
     if transition is None:
         return

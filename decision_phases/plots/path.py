@@ -61,9 +61,7 @@ def transition_path(
         axes.scatter(layers, steps, marker="x", s=14.0, color=LIGHT.muted, linewidths=0.8)
         found = [(step, layer) for step, layer in enumerate(transition) if layer is not None]
         for step, layer in found:
-            axes.plot(
-                [layer - 0.5, layer - 0.5], [step - 0.5, step + 0.5], color=LIGHT.transition, linewidth=2.0
-            )
+            axes.vlines(layer - 0.5, step - 0.5, step + 0.5, color=LIGHT.transition, linewidth=2.0)
         labels = ["intact" if layer is None else f"{step}: −{layer}" for step, layer in enumerate(removed)]
         axes.set_yticks(range(n_steps), labels)
         axes.invert_yaxis()

@@ -82,9 +82,9 @@ def _pruning(run: RunFolder) -> dict[str, Figure]:
     return drawn
 
 
-def _numbers(values: Iterable[float | None]) -> np.ndarray:
+def _numbers(values: Iterable[float | int | None]) -> np.ndarray:
     return np.array([number(value) for value in values])
 
 
-def _intervals(values: Iterable[list[float | None] | None]) -> np.ndarray:
+def _intervals(values: Iterable[list[float | int | None] | None]) -> np.ndarray:
     return np.array([pair(value) for value in values])

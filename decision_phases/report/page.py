@@ -49,26 +49,14 @@ def write_report(folder: Path) -> Path:
         Traceback (most recent call last):
         decision_phases.errors.InputError: nowhere has no summary.json: give the folder that a run wrote.
     """
-    page = render(read_run(folder))
+    page = _render(read_run(folder))
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def render(run: RunFolder) -> str:
-    """Return the page of a run; the same run gives the same page.
-
-    Args:
-        run: What the run left.
-
-    Returns:
-        HTML. Text from the run is escaped, and only the page's own script may run in it.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> callable(render)
-        True
-    """
+def _render(run: RunFolder) -> str:
+    """The page of a run: text from the run is escaped, and only the page's own script may run in it."""
     environment = Environment(
         loader=PackageLoader("decision_phases.report"),
         autoescape=True,
@@ -93,7 +81,7 @@ def render(run: RunFolder) -> str:
 
 
 def embed(data: Mapping[str, Any]) -> str:
-    """Return JSON that can stand inside a ``script`` element: nothing in it can end the element.
+    r"""Return JSON that can stand inside a ``script`` element: nothing in it can end the element.
 
     Args:
         data: What to embed, without NaN.
@@ -106,7 +94,7 @@ def embed(data: Mapping[str, Any]) -> str:
 
     Example:
         >>> embed({"text": "</script>"})
-        '{"text":"\\\\u003c/script\\\\u003e"}'
+        '{"text":"\\u003c/script\\u003e"}'
     """
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
 
@@ -128,7 +116,7 @@ def _palette() -> str:
     return f"{rule(LIGHT)}\n@media screen and (prefers-color-scheme:dark){{{rule(DARK)}}}\n"
 
 
-def _plain(value: float | None, digits: int = 2) -> str:
+def _plain(value: float | int | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 

@@ -58,9 +58,9 @@ def question_data(decisions: pd.DataFrame, n_layers: int) -> dict[str, list[Any]
         n_layers: Number of layers of the intact model.
 
     Returns:
-        ``id``, ``category``, ``text``, ``options``, ``gold``, ``margin`` (question × layer, None where the layer
-        was removed), ``choice`` (likewise) and ``commitment``, the first layer from which the choice is the
-        final one and stays so.
+        ``id``, ``category``, ``text``, ``options``, ``gold``, ``margin`` (question × layer, None where the
+        layer was removed), ``choice`` (likewise) and ``commitment``, the first layer from which the choice is
+        the final one and stays so.
 
     Example:
         >>> row = {"question_id": "a", "category": "", "question": "1+1?", "options": ["2", "3"], "gold": 0}
@@ -88,7 +88,7 @@ def question_data(decisions: pd.DataFrame, n_layers: int) -> dict[str, list[Any]
     }
 
 
-def rounded(values: Iterable[float | None]) -> list[float | None]:
+def rounded(values: Iterable[float | int | None]) -> list[float | None]:
     """Return numbers rounded to four decimals, None for NaN and None.
 
     Args:
@@ -161,5 +161,5 @@ def _step(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _whole(value: float | None) -> int | None:
+def _whole(value: float | int | None) -> int | None:
     return None if value is None else int(value)

@@ -52,7 +52,7 @@ def tell(run: RunFolder) -> Story:
         ...     "transition": {"layer": 1, "ci_low": 1, "ci_high": 1}, "margin": [-0.2, 0.5],
         ...     "accuracy": [0.2, 0.9], "n_questions": 10}
         >>> tell(RunFolder(Path("."), summary, {}, None, {}, complete=False)).headline
-        'm decides at layer 1, with a 95 % interval of 1–1.'
+        'm decides at layer 1, with a 95% interval of 1–1.'
     """
     found = run.summary["transition"]["layer"] is not None
     return Story(
@@ -66,7 +66,7 @@ def tell(run: RunFolder) -> Story:
     )
 
 
-def signed(value: float | None, digits: int = 2) -> str:
+def signed(value: float | int | None, digits: int = 2) -> str:
     """Return a margin as text: always with its sign, and a minus that is one.
 
     Args:
@@ -113,9 +113,9 @@ def confidence(run: RunFolder) -> str:
     Example:
         >>> from pathlib import Path
         >>> confidence(RunFolder(Path("."), {"confidence": 0.9}, {}, None, {}, complete=True))
-        '90 %'
+        '90%'
     """
-    return f"{100 * run.summary.get('confidence', 0.95):g} %"
+    return f"{100 * run.summary.get('confidence', 0.95):g}%"
 
 
 def _headline(run: RunFolder) -> str:
@@ -134,13 +134,15 @@ def _lead(run: RunFolder) -> str:
     summary, layer = run.summary, run.summary["transition"]["layer"]
     before = [m for m in summary["margin"][:layer] if m is not None]
     after = [m for m in summary["margin"][layer:] if m is not None]
-    if not before:
-        return f"The readout favours the right answer from the first layer on. {_ending(run)}"
+    if not before or not after:
+        return f"No layer lies before it, so there is no Silent Phase. {_ending(run)}"
+    behind = ": on average a wrong option is ahead" if max(before) < 0 else ""
+    ahead = ": the right option is ahead" if min(after) > 0 else ""
     return (
-        f"The model has {summary['n_layers']} layers, numbered from 0. Read out before layer {layer}, the mean "
-        f"margin between the right option and its best competitor lies between {signed(min(before))} and "
-        f"{signed(max(before))}: those layers do not yet say which answer the model will give. From layer "
-        f"{layer} on it lies between {signed(min(after))} and {signed(max(after))}. {_ending(run)}"
+        f"The model has {summary['n_layers']} layers, numbered from 0. Read out before layer {layer}, the "
+        f"mean margin between the right option and its best competitor lies between {signed(min(before))} "
+        f"and {signed(max(before))}{behind}. From layer {layer} on it lies between {signed(min(after))} and "
+        f"{signed(max(after))}{ahead}. {_ending(run)}"
     )
 
 
@@ -151,8 +153,8 @@ def _no_lead(run: RunFolder) -> str:
     else:
         why = "The margin does not rise through the layers by more than its own uncertainty."
     return (
-        f"{why} So the layers are not split into a Silent and a Decisive Phase, and strategies that would remove "
-        f"blocks from one of them do not apply. {_ending(run)}"
+        f"{why} So the layers are not split into a Silent and a Decisive Phase, and strategies that would "
+        f"remove blocks from one of them do not apply. {_ending(run)}"
     )
 
 
@@ -189,7 +191,9 @@ def _frequency(run: RunFolder) -> str:
     )
 
 
-def _named(row: Sequence[float | None] | None, frequency: dict[str, Any]) -> list[tuple[float, str]]:
+def _named(
+    row: Sequence[float | int | None] | None, frequency: dict[str, Any]
+) -> list[tuple[float | int, str]]:
     pairs = zip(row or (), frequency["options"], strict=False)
     return [(share, name) for share, name in pairs if share is not None]
 
@@ -197,40 +201,43 @@ def _named(row: Sequence[float | None] | None, frequency: dict[str, Any]) -> lis
 def _pruning(run: RunFolder) -> str:
     found = curves(run.pruning)
     if not found:
-        return "No blocks were removed in this run."
+        return _not_measured(run, "no blocks were removed")
     parts = []
     for curve in found:
         name, last = curve.name.replace("_", " "), curve.accuracy[-1]
         if curve.draws > 1:
-            parts.append(f"{name} {last:.0%} on average, from {curve.low[-1]:.0%} to {curve.high[-1]:.0%}")
+            drawn = f"{name}, {curve.draws} draws from {curve.low[-1]:.0%} to {curve.high[-1]:.0%}"
+            parts.append(f"{last:.0%} on average ({drawn})")
         else:
-            parts.append(f"{name} {last:.0%}")
+            parts.append(f"{last:.0%} ({name})")
     most = max(int(curve.removed[-1]) for curve in found)
     same = all(int(curve.removed[-1]) == most for curve in found)
-    reach = f"After {most} blocks" if same else "At the end of each curve"
-    start = (
-        f"The intact model answers {found[0].accuracy[0]:.0%} correctly. " if not found[0].removed[0] else ""
-    )
-    return f"{start}{reach}: {'; '.join(parts)}."
+    reach = f"After {most} block{'s' * (most != 1)}" if same else "At the end of each curve"
+    start = "" if found[0].removed[0] else f"The intact model answers {found[0].accuracy[0]:.0%} correctly. "
+    return f"{start}{reach} it answers {', '.join(parts)}."
+
+
+def _not_measured(run: RunFolder, what: str) -> str:
+    return f"In this run {what}." if run.complete else f"Not measured: when the run stopped, {what}."
 
 
 def _movement(run: RunFolder) -> str:
     followed = next((path for path in paths(run.pruning) if path.seed is None and len(path.rows) > 1), None)
     if followed is None:
-        return "There is no removal order to follow in this run."
+        return _not_measured(run, "there is no removal order to follow")
     before, after = followed.rows[0].get("transition"), followed.rows[-1].get("transition")
-    blocks = len(followed.rows[-1].get("cut") or ())
-    first = f"As {followed.label} took {blocks} block{'s' * (blocks != 1)}, the transition "
+    count = len(followed.rows[-1].get("cut") or ())
+    blocks = f"the strategy “{followed.label}” took {count} block{'s' * (count != 1)}"
     if before is None and after is None:
-        return f"There was no transition before {followed.label} took {blocks} blocks, and none after."
+        return f"There was no transition before {blocks}, and none after."
     if after is None:
         gone = next(row["step"] for row in followed.rows if row.get("transition") is None)
-        return f"{first}vanished: it was at layer {before} in the intact model, and was first missing at step {gone}."
+        return f"As {blocks}, the transition vanished: intact at layer {before}, missing from step {gone}."
     if before is None:
-        return f"{first}appeared, at layer {after}."
+        return f"As {blocks}, a transition appeared, at layer {after}."
     if before == after:
-        return f"{first}ended where it began, at layer {before}."
-    return f"{first}moved from layer {before} to layer {after}, both counted in the intact model."
+        return f"As {blocks}, the transition ended where it began, at layer {before}."
+    return f"As {blocks}, the transition moved from layer {before} to {after}, counted in the intact model."
 
 
 def _missing(run: RunFolder) -> tuple[str, ...]:
@@ -250,12 +257,12 @@ def _conditional(run: RunFolder) -> tuple[str, ...]:
         apart = "The same questions chose what to remove and measured it, so those accuracies are optimistic."
     else:
         apart = (
-            f"{asked['n_search']} search questions chose which blocks to remove and {asked['n_evaluation']} others "
-            "measured what that did."
+            f"{asked['n_search']} search questions chose which blocks to remove, and "
+            f"{asked['n_evaluation']} others measured what that did."
         )
     return (
         apart,
-        f"Intervals are {confidence(run)} over questions like these, for this model, this wording and this scoring.",
-        "Along a removal order they are conditional on that order: they do not say how another order would do.",
+        f"Intervals are {confidence(run)} over questions like these, for this model, wording and scoring.",
+        "Along a removal order they are conditional on it: they do not say how another order would do.",
         "Margins of other scorings are another quantity and must not be compared with these.",
     )

@@ -1,4 +1,4 @@
-"""Synthetic run folders: 30 layers, a transition at layer 23, and text that tries to break out of the page."""
+"""Synthetic run folders: 30 layers, a transition at 23, and text that tries to break out of the page."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def decisions_table(rng, values, options):
     for q, row in enumerate(values):
         gold = q % n_options
         category = CATEGORIES[q % len(CATEGORIES)]
-        text = f"Question: Which of these four is the right one for case {q} in {category}?\nAnswer:"
+        text = f"Which of these is the right one for case {q} in {category}?"
         if q in (0, 5):
             text = f"Is {HOSTILE} number {q}?"
         others = [i for i in range(n_options) if i != gold]
@@ -196,7 +196,7 @@ def write_run(folder, *, n_questions=96, options=("red", "blue", HOSTILE, "green
     values = margins(rng, n_questions)
     table = decisions_table(rng, values, options)
     mean = values.mean(axis=0)
-    accuracy = np.where(np.arange(N_LAYERS) < 20, 0.25, (values > 0).mean(axis=0))
+    accuracy = np.maximum(0.25 + 0.01 * np.sin(np.arange(N_LAYERS)), (values > 0).mean(axis=0))
     summary = summary_json(mean, accuracy, n_questions, options, rng)
     manifest = {
         "versions": {

@@ -32,7 +32,6 @@ function mount(holder, draw) {
   new ResizeObserver(() => {
     if (Math.floor(holder.clientWidth) !== width) again();
   }).observe(holder);
-  window.addEventListener("beforeprint", again);
   return again;
 }
 function canvas(holder, width, height, label) {

@@ -22,7 +22,7 @@ function signed(value, digits = 3) {
   if (!known(value)) return "–";
   return (value >= 0 ? "+" : "") + plain(value, digits);
 }
-const percent = (value) => (known(value) ? Math.round(100 * value) + " %" : "–");
+const percent = (value) => (known(value) ? Math.round(100 * value) + "%" : "–");
 
 // State that several charts share: one layer at a time, whoever points at it.
 const shared = { layer: data.transition.layer ?? data.n_layers - 1 };

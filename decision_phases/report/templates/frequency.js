@@ -3,7 +3,7 @@ function frequencyChart() {
   const frequency = data.option_frequency;
   const holder = byId("frequency-chart");
   if (!frequency || !holder) return;
-  const most = Math.max(...frequency.gold, ...frequency.values.flatMap((row) => (row ?? []).filter(known)));
+  const most = mostFrequent();
   let x;
   let guide = null;
   const draw = (width) => {
@@ -52,6 +52,11 @@ function frequencyChart() {
   };
   onLayer(update);
   update();
+}
+// The largest share anywhere, so that shades and bars of different layers can be compared.
+function mostFrequent() {
+  const { gold, values } = data.option_frequency;
+  return Math.max(...gold, ...values.flatMap((row) => (row ?? []).filter(known)));
 }
 function short(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;

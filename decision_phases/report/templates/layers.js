@@ -18,11 +18,11 @@ function layerChart() {
     const yAccuracy = scale(0, 1, accuracy.bottom, accuracy.top);
     for (const panel of [margin, accuracy]) phases(drawing, x, panel.top, panel.bottom, half);
     names(drawing, x, half, width);
-    yAxis(drawing, yMargin, ticks(low, high, 6), left, (v) => signed(v, 1).replace("+0.0", "0"));
+    yAxis(drawing, yMargin, ticks(low, high, 8), left, (v) => signed(v, 1).replace("+0.0", "0"));
     yAxis(drawing, yAccuracy, [0, 0.5, 1], left, (v) => plain(v, 1));
     svg(drawing, "line", { class: "zero", x1: left, x2: right, y1: yMargin(0), y2: yMargin(0) });
     svg(drawing, "line", { class: "chance", x1: left, x2: right, y1: yAccuracy(data.chance), y2: yAccuracy(data.chance) });
-    svg(drawing, "text", { x: right - 4, y: yAccuracy(data.chance) - 5, "text-anchor": "end" }, `chance ${plain(data.chance, 2)}`);
+    svg(drawing, "text", { x: right - 4, y: yAccuracy(data.chance) + 14, "text-anchor": "end" }, `chance ${plain(data.chance, 2)}`);
     svg(drawing, "text", { x: left + 8, y: margin.top + 18, class: "strong" }, "mean margin");
     svg(drawing, "text", { x: left + 8, y: accuracy.top + 18, class: "strong" }, "accuracy");
     series(drawing, x, yMargin, data.margin, data.margin_ci, half);
@@ -105,7 +105,7 @@ function layerNumbers() {
   const shares = frequency?.values[l];
   if (!shares) return;
   const list = html("ul", { class: "bars", "aria-label": "Option Frequency" }, [], side);
-  const most = Math.max(...shares, ...frequency.gold);
+  const most = mostFrequent();
   const order = shares.map((share, i) => i);
   if (order.length > 6) order.sort((a, b) => shares[b] - shares[a]);
   for (const i of order.slice(0, 6)) {

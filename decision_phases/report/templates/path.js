@@ -62,7 +62,7 @@ function drawPath(holder, width, path) {
     }
     if (row.transition !== null) {
       const edge = x(row.transition - 0.5);
-      svg(drawing, "line", { class: "boundary", "stroke-width": 3, x1: edge, x2: edge, y1: y - 1, y2: y + height });
+      svg(drawing, "line", { class: "boundary thick", x1: edge, x2: edge, y1: y - 1, y2: y + height });
     }
   });
   const marked = path.steps.find((row) => row.transition !== null);

@@ -78,11 +78,11 @@ function questionRow(q) {
   const stops = all.margin[q].map((m, l) => `${tone(m)} ${(l * share).toFixed(2)}% ${((l + 1) * share).toFixed(2)}%`);
   strip.style.background = `linear-gradient(to right, ${stops.join(",")})`;
   const when = all.commitment[q];
-  return html("div", { class: "row", role: "option", id: `q-${q}`, "aria-selected": "false", title: "final margin, and the layer from which its choice stays" }, [
+  return html("div", { class: "row", role: "option", id: `q-${q}`, "aria-selected": "false" }, [
     html("span", { class: "cut" }, all.text[q].replace(/\s+/g, " ")),
     strip,
     html("span", { class: "value" }, signed(final(q), 2)),
-    html("span", { class: "when" }, when === null ? "–" : `layer ${when}`),
+    html("span", { class: "when" }, when === null ? "–" : String(when)),
   ]);
 }
 // Returns a function that shows one question.
