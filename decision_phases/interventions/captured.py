@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -323,17 +323,25 @@ class Captured:
             raise InputError(f"{path} is not a safetensors file: {error}.") from None
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path} is no capture of this release; give a file that Captured.save wrote.")
-        lengths = json.loads(metadata["lengths"])
-        values = {
-            (name.split(".")[0], int(name.split(".")[1])): PerQuestion(
-                Array(rows), None if lengths is None else tuple(lengths)
-            )
-            for name, rows in tensors.items()
-        }
-        captured = cls(values, metadata["positions"], metadata["question_key"])
+        try:
+            captured = cls._from_tensors(tensors, metadata)
+        except (KeyError, IndexError, json.JSONDecodeError) as error:
+            raise InputError(f"{path} is a malformed capture: {error!r}.") from None
         if captured.key != metadata["key"]:
             raise InputError(f"{path} has another content than its key says; it was changed.")
         return captured
+
+    @classmethod
+    def _from_tensors(
+        cls, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]
+    ) -> "Captured":
+        listed = json.loads(metadata["lengths"])
+        lengths = None if listed is None else tuple(listed)
+        values = {}
+        for name, rows in tensors.items():
+            site, layer = name.rsplit(".", 1)
+            values[site, int(layer)] = PerQuestion(Array(rows), lengths)
+        return cls(values, metadata["positions"], metadata["question_key"])
 
 
 def _name(place: tuple[str, int]) -> str:

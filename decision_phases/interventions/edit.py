@@ -186,7 +186,7 @@ class Edit:
 
     @property
     def key(self) -> Key:
-        """Identify everything that the edit does within its layer: equal keys, equal computation.
+        """Identify everything that the edit does, but for its layer and its label.
 
         Example:
             >>> Edit("skip", "mlp", 3).key

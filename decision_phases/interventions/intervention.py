@@ -193,7 +193,9 @@ class Intervention:
         return tuple(edit for edit in self.edits if edit.layer == layer)
 
     def layer_key(self, layer: int) -> Key:
-        """Return what identifies all that happens within one block: equal keys, equal computation.
+        """Return what identifies all that happens within one block.
+
+        Two interventions of equal keys at one layer compute the same in it from the same input and questions.
 
         Args:
             layer: The 0-based layer.

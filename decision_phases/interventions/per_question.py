@@ -137,7 +137,7 @@ class PerQuestion:
         if not 0 <= question < self.n_questions:
             raise InputError(f"question {question} is out of range: there are values for {self.description}.")
         if self.lengths is None:
-            row: Shaped[np.ndarray, "..."] = self.rows.data[question]
+            row: np.ndarray = self.rows.data[question]
             return row
         start = sum(self.lengths[:question])
         return self.rows.data[start : start + self.lengths[question]]

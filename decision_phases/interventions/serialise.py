@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from decision_phases.errors import InputError
 from decision_phases.interventions.arrays import Array
-from decision_phases.interventions.edit import Edit
+from decision_phases.interventions.edit import Edit, whole_number
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.values import Affine, Noise, Value, Weights
 
@@ -203,13 +203,14 @@ def _check_keys(item: Any, expected: tuple[str, ...], name: str) -> None:
 def _edit(item: Any, name: str, arrays: Arrays) -> Edit:
     _check_keys(item, _EDIT_KEYS, name)
     try:
+        whole_number(item["layer"], "layer")
         return Edit(**(item | {"value": _decode(item["value"], f"the value of {name}", arrays)}))
     except (TypeError, AttributeError) as error:
         raise InputError(f"{name} is malformed: {error}.") from None
 
 
 def _decode(item: Any, name: str, arrays: Arrays) -> Value:
-    if item is None or isinstance(item, int | float):
+    if item is None or (isinstance(item, int | float) and not isinstance(item, bool)):
         return item
     kind = item.get("kind") if isinstance(item, dict) else None
     if not isinstance(kind, str) or kind not in _VALUE_KEYS:
