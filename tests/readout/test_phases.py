@@ -162,8 +162,9 @@ def test_removed_layers_are_skipped_and_indices_stay_intact():
     assert alone.rise == phases.rise
 
 
-def test_absent_options_do_not_matter():
-    scores, gold = readout(np.where(DEPTH >= 9, 8.0, 0.0), options=3)
+@pytest.mark.parametrize("gain", [8.0, 0.1])
+def test_absent_options_do_not_matter(gain):
+    scores, gold = readout(np.where(DEPTH >= 9, gain, 0.0), options=3)
     padded = np.concatenate([np.full((120, L, 1), np.nan), scores], axis=2)
     assert locate(padded, gold + 1).to_dict() == locate(scores, gold).to_dict()
 
@@ -212,6 +213,14 @@ def test_the_null_of_the_shuffle_test_is_that_of_enumeration():
 def test_without_a_transition_none_is_found(settings_):
     outcomes = [locate(*readout(**settings_, n=50, seed=s), n_boot=1, n_perm=99).outcome for s in range(100)]
     assert outcomes.count("no transition") >= 93
+
+
+def test_a_rise_from_wrong_to_uninformed_is_no_transition():
+    phases = locate(*readout(np.where(DEPTH >= 12, 0.0, -5.0), seed=2))
+    assert phases.rise > 10 * phases.rise_se
+    assert phases.p_value >= 0.05
+    assert phases.outcome == "no transition"
+    assert "not told from chance" in phases.verdict
 
 
 def test_the_same_large_margin_at_every_layer_has_not_risen():
