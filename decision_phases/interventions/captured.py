@@ -1,7 +1,6 @@
 """Activations that were captured on questions, as a source for patching and for means."""
 
 import hashlib
-import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,18 +10,14 @@ from types import MappingProxyType
 from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float, Shaped
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from jaxtyping import Float
 
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.interventions.arrays import Array
+from decision_phases.interventions.captured_files import read_values, write_values
 from decision_phases.interventions.edit import ACTIVATIONS, whole_number
 from decision_phases.interventions.layer_sets import format_layers
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.positions import check_position
-
-FORMAT = "decision_phases.captured.1"
 
 
 @dataclass(frozen=True, repr=False)
@@ -281,18 +276,8 @@ class Captured:
             ...     Captured.load(Path(folder, "captured.safetensors")) == captured
             True
         """
-        path = Path(path)
-        if path.exists():
-            raise InputError(f"{path} exists already; choose another name.")
-        tensors = {_name(place): value.rows.data for place, value in self.values.items()}
-        metadata = {
-            "format": FORMAT,
-            "positions": self.positions,
-            "question_key": self.question_key,
-            "lengths": json.dumps(self.lengths),
-            "key": self.key,
-        }
-        save_file(tensors, path, metadata=metadata)
+        about = {"positions": self.positions, "question_key": self.question_key, "key": self.key}
+        write_values(Path(path), self.values, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "Captured":
@@ -312,36 +297,11 @@ class Captured:
             Traceback (most recent call last):
             decision_phases.errors.InputError: there is no file /nowhere; give one that Captured.save wrote.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"there is no file {path}; give one that Captured.save wrote.")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except SafetensorError as error:
-            raise InputError(f"{path} is not a safetensors file: {error}.") from None
-        if metadata.get("format") != FORMAT:
-            raise InputError(f"{path} is no capture of this release; give a file that Captured.save wrote.")
-        try:
-            captured = cls._from_tensors(tensors, metadata)
-        except (KeyError, IndexError, json.JSONDecodeError) as error:
-            raise InputError(f"{path} is a malformed capture: {error!r}.") from None
-        if captured.key != metadata["key"]:
+        values, about = read_values(Path(path))
+        captured = cls(values, about["positions"], about["question_key"])
+        if captured.key != about["key"]:
             raise InputError(f"{path} has another content than its key says; it was changed.")
         return captured
-
-    @classmethod
-    def _from_tensors(
-        cls, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]
-    ) -> "Captured":
-        listed = json.loads(metadata["lengths"])
-        lengths = None if listed is None else tuple(listed)
-        values = {}
-        for name, rows in tensors.items():
-            site, layer = name.rsplit(".", 1)
-            values[site, int(layer)] = PerQuestion(Array(rows), lengths)
-        return cls(values, metadata["positions"], metadata["question_key"])
 
 
 def _name(place: tuple[str, int]) -> str:

@@ -136,8 +136,8 @@ def test_captures_cannot_be_changed():
         (
             {("resid_post", 4): ANSWER, ("resid_post", 5): ANSWER[:2]},
             "answer",
-            "resid_post.5 holds 2 questions of one vector each, width 2, but resid_post.4 holds 3 questions of "
-            "one vector each, width 2; all must have the same questions and positions.",
+            "resid_post.5 holds 2 questions of one vector each, width 2, but resid_post.4 holds 3 questions "
+            "of one vector each, width 2; all must have the same questions and positions.",
         ),
         (
             {("resid_post", 4): RAGGED, ("mlp_out", 4): RAGGED[::-1]},

@@ -79,6 +79,10 @@ BAD = {
         lambda: skip(5) + noise(5, 0.1),
         "'noise resid_post of layer 5' has nothing to act on, because 'skip block of layer 5' removes it",
     ),
+    "edit of what enters a removed block": (
+        lambda: skip(5) + scale("resid_pre", 5, 2.0),
+        "'scale resid_pre of layer 5' has nothing to act on, because 'skip block of layer 5' removes it",
+    ),
     "weights of a removed block": (
         lambda: skip(5) + weights(5, {"w": ONES}),
         "'weights block of layer 5 (w)' has nothing to act on, because 'skip block of layer 5' removes it",
