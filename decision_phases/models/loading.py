@@ -166,9 +166,10 @@ def _from_hf(
         hf, tokenizer = tiny_hf(family), tokenizer or tiny_tokenizer()
     else:
         path, name, weights = _resolve(source)
-        number = _auto_dtype(path, revision, place) if dtype == "auto" else _dtype(dtype)
+        hf = _read_hf(path, revision, None if dtype == "auto" else _dtype(dtype))
+        number = _auto_dtype(hf, place) if dtype == "auto" else _dtype(dtype)
         rebuild = lambda: _read_hf(path, revision, number)  # noqa: E731 - one of three
-        hf, tokenizer = rebuild(), tokenizer or _read_tokenizer(path, revision)
+        tokenizer = tokenizer or _read_tokenizer(path, revision)
     hf = hf.to(device=place, dtype=number) if number is not None else hf.to(place)
     hf.eval()
     reference = reference_logits(hf)
@@ -199,12 +200,12 @@ def _resolve(source: str | Path | None) -> tuple[str, str, str]:
     return source, source, "as published"
 
 
-def _read_hf(path: str, revision: str | None, dtype: torch.dtype) -> nn.Module:
+def _read_hf(path: str, revision: str | None, dtype: torch.dtype | None) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     with _reaching(path):
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=dtype, attn_implementation="eager"
+            path, revision=revision, dtype=dtype or "auto", attn_implementation="eager"
         )
     return model
 
@@ -262,18 +263,10 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _auto_dtype(path: str, revision: str | None, device: torch.device) -> torch.dtype:
+def _auto_dtype(hf: nn.Module, device: torch.device) -> torch.dtype:
     """float32 where its weights fit in half of the device's memory, else the format of the checkpoint."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with _reaching(path):
-        config = AutoConfig.from_pretrained(path, revision=revision)
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    needed = 4 * sum(p.numel() for p in skeleton.parameters())
-    if needed <= _memory(device) / 2:
-        return torch.float32
-    return getattr(config, "dtype", None) or torch.bfloat16
+    needed = 4 * sum(p.numel() for p in hf.parameters())
+    return torch.float32 if needed <= _memory(device) / 2 else next(hf.parameters()).dtype
 
 
 def _memory(device: torch.device) -> int:

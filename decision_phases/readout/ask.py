@@ -1,0 +1,38 @@
+"""Questions, as this model's tokenizer puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from decision_phases.models import ModelAccess
+from decision_phases.tasks import EncodedQuestions, Question, QuestionSet, encode_questions, questions
+
+Questions = str | Path | QuestionSet | EncodedQuestions | Iterable[Question]
+
+
+def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestions:
+    """Encode questions for a model; what is encoded already is left alone.
+
+    Args:
+        model: The model, whose tokenizer and context length hold.
+        given: A name, a file, questions, or encoded questions.
+        **settings: Of `tasks.encode_questions`: scoring, shots, template, symbols, show_options, seed.
+
+    Returns:
+        The encoded questions.
+
+    Raises:
+        InputError: If they cannot be put to this model in this scoring.
+
+    Example:
+        >>> from decision_phases.models import load
+        >>> ask(load("tiny-gpt2", quiet=True), "facts").scoring
+        'first_token'
+    """
+    if isinstance(given, EncodedQuestions):
+        return given
+    return encode_questions(
+        questions(given), model.tokenizer, context_length=model.context_length, **settings
+    )

@@ -1,0 +1,198 @@
+"""Reading options off residuals while the model runs: chosen columns of the unembedding, nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads
+from decision_phases.engine.observers import ReadRows
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.readout.decisions import Decisions, Final, final_of
+from decision_phases.tasks import EncodedQuestions, cloze_scores
+
+Space = Literal["options", "vocabulary"]
+
+
+@dataclass(frozen=True)
+class DecisionObserver(Observer[Decisions]):
+    """Logit lens on the options at every layer.
+
+    Attributes:
+        space: Probabilities among the options, or in the whole vocabulary (which needs its normaliser).
+        name: Under which the result is found.
+    """
+
+    space: Space = "options"
+    name: str = "decisions"
+
+    @property
+    def reads(self) -> Reads:
+        """The residual leaving every block, at the positions that the sequences name."""
+        return Reads()
+
+    @property
+    def key(self) -> str:
+        """The settings."""
+        return f"decisions {self.space}"
+
+    def start(
+        self, model: ModelAccess, inputs: Inputs, variant: Intervention
+    ) -> Collector[Decisions]:
+        """Begin with one variant."""
+        return _Reading(model, as_questions(inputs), variant, self.space)
+
+
+@dataclass(frozen=True)
+class FinalObserver(Observer[Final]):
+    """The final decision only: what searches need, without reading the layers on the way.
+
+    Attributes:
+        name: Under which the result is found.
+    """
+
+    name: str = "final"
+
+    @property
+    def reads(self) -> Reads:
+        """The residual that the model ends with."""
+        return Reads(layers="final")
+
+    @property
+    def key(self) -> str:
+        """The settings."""
+        return "final"
+
+    def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Final]:
+        """Begin with one variant."""
+        return _Ending(model, as_questions(inputs), variant)
+
+
+def as_questions(inputs: Inputs) -> EncodedQuestions:
+    """Check that inputs are questions.
+
+    Args:
+        inputs: Anything that the engine runs.
+
+    Returns:
+        The same, known to be questions.
+
+    Raises:
+        InputError: If they are not.
+    """
+    if not isinstance(inputs, EncodedQuestions):
+        msg = f"decisions are read on questions; got {type(inputs).__name__} (encode them with dp.ask)"
+        raise InputError(msg)
+    return inputs
+
+
+class _Scores:
+    """Option scores `[question, row, option]`, filled batch by batch; rows are layers."""
+
+    def __init__(
+        self, model: ModelAccess, encoded: EncodedQuestions, n_rows: int, *, normalise: bool, where: str
+    ) -> None:
+        self.model, self.encoded, self.where = model, encoded, where
+        self.cloze = not encoded.option_ids
+        self.normalise = normalise and not self.cloze
+        width = int(encoded.n_options.max())
+        self.values = np.full((len(encoded), n_rows, width), np.nan)
+        self.sums = np.full((len(encoded.sequences), n_rows), np.nan)
+        self.normaliser = np.full((len(encoded), n_rows), np.nan)
+
+    def take(self, batch: Batch, rows: dict[int, Tensor]) -> None:
+        """Read one batch; `rows` is row → residuals `[cell, d]`."""
+        places = sorted(rows)
+        stacked = torch.stack([rows[place] for place in places])  # [row, cell, d]
+        if self.cloze:
+            self._take_cloze(batch, places, stacked)
+        else:
+            self._take_options(batch, places, stacked)
+
+    def _take_options(self, batch: Batch, places: list[int], resid: Tensor) -> None:
+        owners = [s.owner for s in batch.sequences]
+        wanted = sorted({i for owner in owners for i in self.encoded.option_ids[owner]})
+        column = {token: i for i, token in enumerate(wanted)}
+        ids = torch.tensor(wanted, device=resid.device)
+        logits = self.model.readout(resid, ids).double().cpu().numpy()  # [row, cell, column]
+        self._check(logits, places, owners)
+        for cell, owner in enumerate(owners):
+            mine = [column[token] for token in self.encoded.option_ids[owner]]
+            self.values[owner, places, : len(mine)] = logits[:, cell][:, mine]
+        if self.normalise:
+            flat = self.model.log_normaliser(resid.flatten(0, 1)).double().cpu().numpy()
+            self.normaliser[np.ix_(owners, places)] = flat.reshape(len(places), -1).T
+
+    def _take_cloze(self, batch: Batch, places: list[int], resid: Tensor) -> None:
+        targets = torch.tensor([t for s in batch.sequences for t in s.targets], device=resid.device)
+        unique, inverse = torch.unique(targets, return_inverse=True)
+        logits = self.model.readout(resid, unique)  # [row, cell, token]
+        picked = logits.gather(-1, inverse[None, :, None].expand(len(places), -1, 1))[..., 0]
+        normaliser = self.model.log_normaliser(resid.flatten(0, 1)).view(len(places), -1)
+        logprobs = (picked.double() - normaliser.double()).cpu().numpy()
+        lengths = [len(s.targets) for s in batch.sequences]
+        self._check(logprobs, places, np.repeat([s.owner for s in batch.sequences], lengths).tolist())
+        starts = np.cumsum([0, *lengths[:-1]])
+        sums = np.add.reduceat(logprobs, starts, axis=1)
+        self.sums[np.ix_(batch.indices, places)] = sums.T
+
+    def _check(self, values: np.ndarray, places: list[int], owners: list[int]) -> None:
+        if np.isnan(values).any():
+            row, cell = np.argwhere(np.isnan(values))[0][:2]
+            at = "the embedding" if places[row] < 0 else f"layer {places[row]}"
+            msg = (
+                f"NaN in the logits at {at}, question {self.encoded.questions.label(owners[cell])} ({self.where}); "
+                "try dtype='float32', or a smaller intervention"
+            )
+            raise InputError(msg)
+
+    def finish(self) -> np.ndarray:
+        """Scores of all questions; rows that nothing was read for are NaN."""
+        return cloze_scores(self.sums, self.encoded) if self.cloze else self.values
+
+
+class _Reading(Collector[Decisions]):
+    def __init__(
+        self, model: ModelAccess, encoded: EncodedQuestions, variant: Intervention, space: Space
+    ) -> None:
+        self.model, self.encoded, self.variant, self.space = model, encoded, variant, space
+        # The embedding is the row after the last layer, which is where index −1 points to.
+        self.scores = _Scores(
+            model, encoded, model.n_layers + 1, normalise=space == "vocabulary", where=str(variant)
+        )
+
+    def take(self, batch: Batch, rows: ReadRows) -> None:
+        self.scores.take(batch, {layer: resid for (_, layer), resid in rows.items()})
+
+    def finish(self) -> Decisions:
+        values, normaliser = self.scores.finish(), None
+        if self.scores.normalise:
+            normaliser = self.scores.normaliser
+        return Decisions(
+            scores=values[:, :-1],
+            embed=values[:, -1],
+            encoded=self.encoded,
+            under=self.variant,
+            model=self.model.name,
+            log_normaliser=None if normaliser is None else normaliser[:, :-1],
+            embed_log_normaliser=None if normaliser is None else normaliser[:, -1],
+        )
+
+
+class _Ending(Collector[Final]):
+    def __init__(self, model: ModelAccess, encoded: EncodedQuestions, variant: Intervention) -> None:
+        self.gold = encoded.gold
+        self.last = ("resid_post", model.n_layers - 1)
+        self.scores = _Scores(model, encoded, 1, normalise=False, where=str(variant))
+
+    def take(self, batch: Batch, rows: ReadRows) -> None:
+        self.scores.take(batch, {0: rows[self.last]})
+
+    def finish(self) -> Final:
+        return final_of(self.scores.finish()[:, 0], self.gold)
