@@ -161,8 +161,9 @@ def diverging(palette: Palette = LIGHT) -> LinearSegmentedColormap:
         A colour map whose colour for missing values is transparent.
 
     Example:
-        >>> diverging()(0.5)[:3]
-        (1.0, 1.0, 1.0)
+        >>> from matplotlib.colors import to_hex
+        >>> to_hex(diverging()(0.5)), to_hex(diverging()(0.0)) == LIGHT.negative
+        ('#ffffff', True)
     """
     # An odd number of entries puts the paper colour exactly at zero.
     return LinearSegmentedColormap.from_list(
@@ -180,8 +181,9 @@ def sequential(palette: Palette = LIGHT) -> LinearSegmentedColormap:
         The colour map.
 
     Example:
-        >>> sequential()(0.0)[:3]
-        (1.0, 1.0, 1.0)
+        >>> from matplotlib.colors import to_hex
+        >>> to_hex(sequential()(0.0)), to_hex(sequential()(1.0)) == LIGHT.positive
+        ('#ffffff', True)
     """
     return LinearSegmentedColormap.from_list("share", [palette.paper, palette.positive], N=256)
 
@@ -232,8 +234,8 @@ def layer_axis(axes: Axes, n_layers: int, *, label: bool = True) -> None:
     Example:
         >>> axes = new_figure(4.0, 2.0).add_subplot()
         >>> layer_axis(axes, 12)
-        >>> axes.get_xlim()
-        (-0.5, 11.5)
+        >>> [float(end) for end in axes.get_xlim()]
+        [-0.5, 11.5]
     """
     step = next((s for s in (1, 2, 5, 10) if n_layers <= 16 * s), 20)
     axes.set_xlim(-0.5, n_layers - 0.5)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-HOSTILE = "</script><b>\"&' <img src=x onerror=alert(1)> {{ 7 * 7 }} \u2028 <!-- ]]>"
+HOSTILE = "</script ></script><b>\"&' <img src=x onerror=alert(1)> {{ 7 * 7 }} \u2028 <!-- ]]>"
 CATEGORIES = ("capitals", "colours", "animals", "chemistry", "music", "sport", "rivers", "languages")
 N_LAYERS = 30
 TRANSITION = 23

@@ -10,6 +10,7 @@ import pytest
 
 from decision_phases.errors import InputError
 from decision_phases.report import write_figures, write_report
+from decision_phases.report.page import embed
 
 
 class Page(HTMLParser):
@@ -82,6 +83,12 @@ def test_hostile_text_stays_text(run_folder, hostile):
     assert hostile in page.data["questions"]["text"][0]
     assert hostile in page.data["option_frequency"]["options"]
     assert re.sub(r"\s+", " ", hostile) in page.text
+
+
+def test_embedded_data_has_no_character_that_markup_could_read(hostile):
+    embedded = embed({"text": hostile})
+    assert not set(embedded) & set("<>&\u2028\u2029")
+    assert json.loads(embedded) == {"text": hostile}
 
 
 def test_nothing_in_the_page_points_elsewhere(run_folder):
