@@ -118,6 +118,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "figure.facecolor": LIGHT.paper,
     "text.color": LIGHT.ink,
+    "text.parse_math": False,  # a name with two dollar signs is a name, not a formula
     "xtick.color": LIGHT.rule,
     "ytick.color": LIGHT.rule,
     "xtick.labelcolor": LIGHT.muted,

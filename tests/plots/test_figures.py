@@ -86,6 +86,11 @@ def test_frequency_cells_hold_the_shares_and_gold_stands_beside():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["red", "blue"]
 
 
+def test_names_are_never_read_as_formulas(tmp_path):
+    figure = option_frequency(np.full((3, 2), 0.5), np.full(2, 0.5), [r"$\nonsense{$", "$5 or $6"])
+    assert save_figure(figure, tmp_path / "figure.png").is_file()
+
+
 def test_frequency_needs_a_name_for_each_option():
     with pytest.raises(InputError, match="1 option names for 2 options"):
         option_frequency(np.ones((3, 2)), np.ones(2), ["red"])

@@ -66,7 +66,7 @@ def decisions_table(rng, values, options):
 
 def pruning_row(step, order, seed, accuracy, profile, chance):
     cut = sorted(order[:step])
-    by_layer = [None if layer in cut else round(float(m), 6) for layer, m in enumerate(profile)]
+    by_layer = [None if layer in cut else round(float(max(m, -0.6)), 6) for layer, m in enumerate(profile)]
     kept = [m for m in by_layer if m is not None]
     found = next((i for i, m in enumerate(by_layer) if m is not None and m > 0), None)
     return {
