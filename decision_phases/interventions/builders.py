@@ -39,8 +39,7 @@ def skip(*layers: SupportsIndex | Iterable[SupportsIndex], part: str = "block") 
     given: tuple[object, ...] = layers
     flat: list[object] = []
     for layer in given:
-        # A text is kept whole, to be refused by what it says.
-        flat.extend(layer if isinstance(layer, Iterable) and not isinstance(layer, str) else [layer])
+        flat.extend(layer if isinstance(layer, Iterable) else [layer])
     if not flat:
         raise InputError(
             "no layer is given; give at least one, such as skip(5); to remove nothing, use Intervention()."

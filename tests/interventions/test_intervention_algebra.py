@@ -204,6 +204,12 @@ def test_every_field_but_the_label_is_in_equality_and_in_the_key():
     assert zero("mlp_out", 3) == Intervention((Edit("set", "mlp_out", 3, value=0.0, label="anything"),))
 
 
+def test_minus_zero_is_zero_in_equality_and_in_the_key():
+    plus, minus = scale("mlp_out", 3, 0.0), scale("mlp_out", 3, -0.0)
+    assert plus == minus
+    assert (plus.key, plus.layer_key(3), plus.to_json()) == (minus.key, minus.layer_key(3), minus.to_json())
+
+
 def test_equality_is_by_content_of_arrays():
     vector = np.arange(4.0)
     first = steer("resid_post", 3, vector)

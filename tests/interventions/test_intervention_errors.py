@@ -71,6 +71,10 @@ BAD = {
         lambda: skip(5, part="attention") + zero("head_out", 5, head=1),
         "'set head 1 of layer 5' has nothing to act on, because 'skip attention of layer 5' removes it",
     ),
+    "output of removed attention": (
+        lambda: skip(5, part="attention") + mean("attn_out", 5, ONES),
+        "'set attn_out of layer 5' has nothing to act on, because 'skip attention of layer 5' removes it",
+    ),
     "output of a removed MLP": (
         lambda: skip(5, part="mlp") + scale("mlp_out", 5, 2.0),
         "'scale mlp_out of layer 5' has nothing to act on, because 'skip mlp of layer 5' removes it",
