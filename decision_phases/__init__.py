@@ -1,1 +1,113 @@
-"""See at which layer a language model decides, and what pruning, ablating or patching does to that decision."""
+"""See at which layer a language model decides, and what pruning, ablating or patching does to that decision.
+
+Public names are listed here and nowhere else; each is imported when it is first used, so that `import decision_phases`
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decision_phases.engine import applied as applied
+    from decision_phases.engine import evaluate as evaluate
+    from decision_phases.errors import DecisionPhasesError as DecisionPhasesError
+    from decision_phases.errors import InputError as InputError
+    from decision_phases.errors import MissingPackageError as MissingPackageError
+    from decision_phases.errors import ParityError as ParityError
+    from decision_phases.interventions import Captured as Captured
+    from decision_phases.interventions import Edit as Edit
+    from decision_phases.interventions import Intervention as Intervention
+    from decision_phases.interventions import insert as insert
+    from decision_phases.interventions import mean as mean
+    from decision_phases.interventions import noise as noise
+    from decision_phases.interventions import patch as patch
+    from decision_phases.interventions import resample as resample
+    from decision_phases.interventions import scale as scale
+    from decision_phases.interventions import skip as skip
+    from decision_phases.interventions import steer as steer
+    from decision_phases.interventions import weights as weights
+    from decision_phases.interventions import zero as zero
+    from decision_phases.models import ModelAccess as ModelAccess
+    from decision_phases.models import load as load
+    from decision_phases.pruning import STRATEGIES as STRATEGIES
+    from decision_phases.pruning import Curves as Curves
+    from decision_phases.pruning import prune as prune
+    from decision_phases.readout import Decisions as Decisions
+    from decision_phases.readout import Phases as Phases
+    from decision_phases.readout import ask as ask
+    from decision_phases.readout import capture as capture
+    from decision_phases.readout import find_phases as find_phases
+    from decision_phases.readout import read as read
+    from decision_phases.tasks import Question as Question
+    from decision_phases.tasks import QuestionSet as QuestionSet
+    from decision_phases.tasks import TextSet as TextSet
+    from decision_phases.tasks import questions as questions
+    from decision_phases.texts import texts as texts
+
+_HOMES = {
+    "decision_phases.engine": ("applied", "evaluate"),
+    "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
+    "decision_phases.interventions": (
+        "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
+        "weights", "zero",
+    ),
+    "decision_phases.models": ("ModelAccess", "load"),
+    "decision_phases.pruning": ("STRATEGIES", "Curves", "prune"),
+    "decision_phases.readout": ("Decisions", "Phases", "ask", "capture", "find_phases", "read"),
+    "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
+    "decision_phases.texts": ("texts",),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "STRATEGIES",
+    "Captured",
+    "Curves",
+    "DecisionPhasesError",
+    "Decisions",
+    "Edit",
+    "InputError",
+    "Intervention",
+    "MissingPackageError",
+    "ModelAccess",
+    "ParityError",
+    "Phases",
+    "Question",
+    "QuestionSet",
+    "TextSet",
+    "applied",
+    "ask",
+    "capture",
+    "evaluate",
+    "find_phases",
+    "insert",
+    "load",
+    "mean",
+    "noise",
+    "patch",
+    "prune",
+    "questions",
+    "read",
+    "resample",
+    "scale",
+    "skip",
+    "steer",
+    "texts",
+    "weights",
+    "zero",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home when it is first used."""
+    if name not in _WHERE:
+        msg = f"module 'decision_phases' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,1 +1,15 @@
 """Results on disk: rows, arrays and run folders that cannot be half written."""
+
+from decision_phases.store.files import read_json, write_json, write_table
+from decision_phases.store.folder import new_folder, resume_folder
+from decision_phases.store.manifest import Manifest, versions
+
+__all__ = [
+    "Manifest",
+    "new_folder",
+    "read_json",
+    "resume_folder",
+    "versions",
+    "write_json",
+    "write_table",
+]

@@ -1,0 +1,280 @@
+"""The main job: where decisions form, and what pruning does to them, kept in a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.pruning import Curves, Setting, Step, prune_one
+from decision_phases.pruning.prune import divide, gather, make_setting
+from decision_phases.pruning.strategies import find_strategy
+from decision_phases.readout import Decisions, Phases, find_phases, read
+from decision_phases.store import Manifest, new_folder, read_json, resume_folder, write_json, write_table
+from decision_phases.studies.summary import summarise
+from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
+
+#: What a run compares when nothing is said.
+DEFAULT_STRATEGIES = ("margin", "random", "within_decisive", "within_silent", "deepest", "shallowest")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides the result of a run.
+
+    Attributes:
+        questions: A name or a file.
+        scoring: How options are scored; the set's own by default.
+        template: Prompt template; the set's own by default.
+        show_options: Whether options stand in the prompt; by default only in letter scoring.
+        shots: Solved examples in front of each question.
+        limit: Most questions used, a seeded subset stratified by category; None for all.
+        split: Share of the questions that choose; the others measure. None uses all for both.
+        strategies: Names of strategies; empty for reading only.
+        up_to: Most blocks to remove.
+        protect: Layers never removed; the first and the last by default.
+        draws: Random orders.
+        seed: Of everything random.
+        under: What is done to the model throughout, for reading; pruning starts from the intact model.
+        last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
+    """
+
+    questions: str = "facts"
+    scoring: str | None = None
+    template: str | None = None
+    show_options: bool | None = None
+    shots: int = 0
+    limit: int | None = 160
+    split: float | None = 0.4
+    strategies: tuple[str, ...] = DEFAULT_STRATEGIES
+    up_to: int = 6
+    protect: tuple[int, ...] | None = None
+    draws: int = 3
+    seed: int = 0
+    under: Intervention = field(default_factory=Intervention)
+    last_blocks: int = 2
+
+    def quick(self) -> RunSettings:
+        """The same job, small enough for a first look.
+
+        Returns:
+            Settings with at most 80 questions, 2 blocks and 2 draws.
+        """
+        limit = 80 if self.limit is None else min(self.limit, 80)
+        return replace(self, limit=limit, up_to=min(self.up_to, 2), draws=min(self.draws, 2))
+
+    def arguments(self) -> dict[str, Any]:
+        """As JSON values, for the manifest.
+
+        Returns:
+            Name → value.
+        """
+        given = {**asdict(replace(self, under=Intervention())), "under": str(self.under)}
+        given["strategies"] = list(self.strategies)
+        given["protect"] = None if self.protect is None else list(self.protect)
+        return given
+
+
+def run_study(
+    model: ModelAccess,
+    settings: RunSettings,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    progress: bool = True,
+) -> Path:
+    """Read the decisions, find the phases, prune by every strategy, and keep all of it in a folder.
+
+    Files appear as soon as they are complete: `manifest.json`, `decisions.parquet`, `summary.json`, then
+    `pruning/<strategy>.json` after each strategy and `pruning.parquet`. An interrupted run is a usable folder, and with
+    `resume` no finished strategy is run again.
+
+    Args:
+        model: The model.
+        settings: What to do.
+        out: The folder; `runs/<time>-<model>` by default.
+        resume: Continue the run in `out` (or the newest under `runs/`).
+        command: The command that was typed, for the report.
+        progress: Show bars.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If something does not fit, before anything runs.
+    """
+    began = time.monotonic()
+    for name in settings.strategies:
+        find_strategy(name)
+    if settings.strategies and settings.under:
+        msg = f"pruning starts from the intact model; leave out {settings.under}, or read only"
+        raise InputError(msg)
+    chosen = choose_questions(settings)
+    search, evaluation = divide_questions(model, chosen, settings)
+    check_budget(model, settings)
+    manifest = Manifest.begin(
+        {
+            **settings.arguments(),
+            "model": model.name,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "backend": model.kind,
+        },
+        model.fingerprint,
+        chosen.content_hash,
+        seed=settings.seed,
+        threads=torch.get_num_threads(),
+    )
+    if resume:
+        folder = resume_folder(out)
+        manifest.check_resumes(folder)
+    else:
+        folder = new_folder(out, model.name)
+    manifest.write(folder)
+
+    setting = _setting(model, search, evaluation, settings) if settings.strategies else None
+    if setting is not None:
+        decisions, search_phases = setting.intact, setting.phases
+    else:
+        decisions = read(model, evaluation, under=settings.under, progress=progress)
+        search_phases = None
+    phases = _phases(model, decisions, settings)
+    write_table(folder / "decisions.parquet", decisions.to_pandas())
+    base = summarise(
+        model,
+        decisions,
+        phases,
+        search_phases=search_phases,
+        questions=chosen,
+        n_search=len(search),
+        split=settings.split,
+        seed=settings.seed,
+        command=command,
+    )
+    write_json(folder / "summary.json", base)
+    if setting is not None:
+        _prune(setting, settings, folder, base, progress=progress)
+    manifest.after(time.monotonic() - began, complete=True).write(folder)
+    return folder
+
+
+def choose_questions(settings: RunSettings) -> QuestionSet:
+    """The questions of a run.
+
+    Args:
+        settings: What to do.
+
+    Returns:
+        The set, or a stratified subset of it.
+    """
+    every = questions(settings.questions)
+    if settings.limit is None or settings.limit >= len(every):
+        return every
+    return every.limit(settings.limit, settings.seed)
+
+
+def divide_questions(
+    model: ModelAccess, chosen: QuestionSet, settings: RunSettings
+) -> tuple[EncodedQuestions, EncodedQuestions]:
+    """Divide and encode the questions of a run; reading alone uses all of them.
+
+    Args:
+        model: The model.
+        chosen: The questions.
+        settings: What to do.
+
+    Returns:
+        Questions that choose, questions that measure.
+    """
+    return divide(
+        model,
+        chosen,
+        settings.split if settings.strategies else None,
+        seed=settings.seed,
+        scoring=settings.scoring,
+        shots=settings.shots,
+        template=settings.template,
+        show_options=settings.show_options,
+    )
+
+
+def check_budget(model: ModelAccess, settings: RunSettings) -> None:
+    """Refuse a budget of blocks that the model cannot give, before anything runs.
+
+    Args:
+        model: The model.
+        settings: What to do.
+
+    Raises:
+        InputError: If a layer does not exist or too many are to be removed.
+    """
+    kept = (0, model.n_layers - 1) if settings.protect is None else settings.protect
+    for layer in kept:
+        model.check_layer(layer)
+    free = min(model.n_layers - len(set(kept)), model.n_layers - 1)
+    if settings.strategies and not 1 <= settings.up_to <= free:
+        msg = (
+            f"{settings.up_to} blocks cannot be removed from {model.n_layers}, of which {len(set(kept))} are protected "
+            f"and one must be left; --up-to can be 1..{free}"
+        )
+        raise InputError(msg)
+
+
+def _setting(
+    model: ModelAccess, search: EncodedQuestions, evaluation: EncodedQuestions, settings: RunSettings
+) -> Setting:
+    return make_setting(
+        model,
+        search,
+        evaluation,
+        up_to=settings.up_to,
+        protect=settings.protect,
+        draws=settings.draws,
+        seed=settings.seed,
+    )
+
+
+def _phases(model: ModelAccess, decisions: Decisions, settings: RunSettings) -> Phases | None:
+    """The phases on the measuring questions, with the last-blocks lens beside."""
+    if not decisions.survivors:
+        return None
+    beside = None
+    if 0 < settings.last_blocks < len(decisions.survivors):
+        beside = read(
+            model, decisions.encoded, under=settings.under, lens="last_blocks", last=settings.last_blocks
+        )
+    return find_phases(decisions, beside=beside, seed=settings.seed)
+
+
+def _prune(
+    setting: Setting, settings: RunSettings, folder: Path, base: Mapping[str, Any], *, progress: bool
+) -> Curves:
+    """Run what is not there yet, keeping each strategy as soon as it is through."""
+    steps: list[Step] = []
+    curves = gather(setting, steps, settings.strategies)
+    for name in settings.strategies:
+        path = folder / "pruning" / f"{name}.json"
+        if path.exists():
+            mine = tuple(Step.from_record(record) for record in read_json(path))
+        else:
+            mine = prune_one(setting, name, progress=progress)
+            write_json(path, [step.to_record() for step in mine])
+        steps += mine
+        curves = gather(setting, steps, settings.strategies)
+        if steps:
+            write_table(folder / "pruning.parquet", curves.to_pandas())
+        pruned = {
+            "pruning": curves.to_dict(),
+            "not_applicable": dict(curves.not_applicable),
+            "caveats": [*base["caveats"], *curves.notes],
+        }
+        write_json(folder / "summary.json", {**base, **pruned})
+    return curves
