@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
+    from decision_phases.engine import texts as texts
     from decision_phases.errors import DecisionPhasesError as DecisionPhasesError
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
@@ -42,10 +43,9 @@ if TYPE_CHECKING:
     from decision_phases.tasks import QuestionSet as QuestionSet
     from decision_phases.tasks import TextSet as TextSet
     from decision_phases.tasks import questions as questions
-    from decision_phases.texts import texts as texts
 
 _HOMES = {
-    "decision_phases.engine": ("applied", "evaluate"),
+    "decision_phases.engine": ("applied", "evaluate", "texts"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
@@ -55,7 +55,6 @@ _HOMES = {
     "decision_phases.pruning": ("STRATEGIES", "Curves", "prune"),
     "decision_phases.readout": ("Decisions", "Phases", "ask", "capture", "find_phases", "read"),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
-    "decision_phases.texts": ("texts",),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 

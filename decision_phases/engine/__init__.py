@@ -7,6 +7,7 @@ from decision_phases.engine.evaluate import Evaluated, evaluate
 from decision_phases.engine.inputs import Inputs
 from decision_phases.engine.observers import Collector, Observer, Reads
 from decision_phases.engine.plan import Plan, make_plan
+from decision_phases.engine.self_texts import sample_texts, texts
 
 __all__ = [
     "Batch",
@@ -22,4 +23,6 @@ __all__ = [
     "evaluate",
     "make_batches",
     "make_plan",
+    "sample_texts",
+    "texts",
 ]

@@ -1,6 +1,7 @@
 """From residual streams to decisions: lenses, margins, phases."""
 
 from decision_phases.readout.ask import ask
+from decision_phases.readout.capturing import capture
 from decision_phases.readout.decisions import Decisions, Final
 from decision_phases.readout.find import find_phases
 from decision_phases.readout.observe import DecisionObserver
@@ -16,6 +17,7 @@ __all__ = [
     "Phases",
     "StateObserver",
     "ask",
+    "capture",
     "find_phases",
     "read",
 ]

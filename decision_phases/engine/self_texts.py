@@ -1,0 +1,99 @@
+"""Texts, including those that a model writes by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from decision_phases.errors import InputError
+from decision_phases.models import ModelAccess, as_model, cache_folder
+from decision_phases.tasks import TextSet
+from decision_phases.tasks import texts as read_texts
+
+
+def texts(source: str | Path | TextSet | Iterable[str], *, model: object = None, **settings: Any) -> TextSet:
+    """Give texts by name, from a file, or written by a model.
+
+    Args:
+        source: "pydoc" (the help topics of Python: English prose on every machine), "self" (sampled from `model`), a
+            file, a hub data set, texts, or a text set.
+        model: For "self": what `load` gives or takes.
+        **settings: For "self": those of `sample_texts`; else those of `tasks.texts`.
+
+    Returns:
+        The texts; `.fit` and `.evaluation` are disjoint halves.
+
+    Raises:
+        InputError: If the source is not understood, or "self" comes without a model.
+
+    Example:
+        >>> texts(["One text.", "Another text."]).characters
+        22
+    """
+    if source != "self":
+        return read_texts(source, **settings)
+    if model is None:
+        msg = 'texts("self") are written by a model; give it: texts("self", model=model)'
+        raise InputError(msg)
+    return sample_texts(as_model(model), **settings)
+
+
+def sample_texts(
+    model: ModelAccess, *, count: int = 32, length: int = 128, temperature: float = 1.0, seed: int = 0
+) -> TextSet:
+    """Sample texts from a model, beginning with nothing but its BOS token; kept in the cache folder.
+
+    Args:
+        model: The intact model.
+        count: Number of texts.
+        length: Tokens in each.
+        temperature: Of the sampling; 1 is the model's own distribution.
+        seed: Of the sampling.
+
+    Returns:
+        The texts, the same for the same weights, settings and versions.
+
+    Raises:
+        InputError: If the model has no tokenizer, no token to begin with or no usable cache, or a number is out of
+            range.
+    """
+    if count < 2 or length < 2 or temperature <= 0:
+        msg = f"count={count}, length={length}, temperature={temperature} given; at least 2, 2 and above 0 are needed"
+        raise InputError(msg)
+    tokenizer = model.tokenizer
+    start = None if tokenizer is None else (tokenizer.bos_token_id or tokenizer.eos_token_id)
+    if tokenizer is None or start is None or not model.capabilities.cached_generation:
+        msg = f"{model.name} cannot write texts: that takes a tokenizer with a BOS token and a key-value cache"
+        raise InputError(msg)
+    name = f"self-{model.name}-{count}x{length}"
+    key = hashlib.sha256(f"{model.fingerprint} {count} {length} {temperature} {seed}".encode()).hexdigest()[:16]
+    path = cache_folder() / "texts" / f"{key}.json"
+    if path.exists():
+        return TextSet(name, tuple(json.loads(path.read_text("utf-8"))), seed=seed, source=f"sampled, {key}")
+    rows = _sample(model, int(start), count, length, temperature, seed)
+    written = tuple(dict.fromkeys(tokenizer.decode(row, skip_special_tokens=True) for row in rows.tolist()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_suffix(".part")
+    work.write_text(json.dumps(written, ensure_ascii=False), "utf-8")
+    work.replace(path)
+    return TextSet(name, written, seed=seed, source=f"sampled, {key}")
+
+
+def _sample(
+    model: ModelAccess, start: int, count: int, length: int, temperature: float, seed: int
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.full((count, 1), start, dtype=torch.long)
+    cache: Any = None
+    with torch.no_grad():
+        for _ in range(length):
+            logits, cache = model.step(tokens[:, -1:], cache)
+            probabilities = (logits.double().cpu() / temperature).softmax(-1)
+            drawn = torch.multinomial(probabilities, 1, generator=generator)
+            tokens = torch.cat([tokens, drawn], dim=1)
+    return tokens[:, 1:]
