@@ -205,10 +205,21 @@ class ModelAccess(ABC):
     def unique_parameters(self) -> Iterator[Tensor]:
         """Every parameter once, tied ones included once, in a fixed order."""
         seen: set[int] = set()
-        for parameter in self.root.parameters():
+        for _, parameter in self.weights_of(self.root):
             if parameter.data_ptr() not in seen:
                 seen.add(parameter.data_ptr())
                 yield parameter
+
+    def weights_of(self, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+        """The named parameters of a module that are used when it runs.
+
+        Args:
+            module: The whole model or a part of it.
+
+        Returns:
+            (name inside the module, parameter) pairs.
+        """
+        return module.named_parameters()
 
     @property
     def root(self) -> nn.Module:
@@ -247,7 +258,7 @@ class ModelAccess(ABC):
             Name inside the block → parameter.
         """
         self.check_layer(layer)
-        return dict(self.engine_blocks[layer].named_parameters())
+        return dict(self.weights_of(self.engine_blocks[layer]))
 
     def check_layer(self, layer: int) -> None:
         """Raise `InputError` unless `layer` is one of this model's.

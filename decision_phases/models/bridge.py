@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,6 +40,21 @@ class BridgeAccess(ModelAccess):
         """The Hugging Face model under the bridge."""
         module: nn.Module = self.tl.original_model
         return module
+
+    def weights_of(self, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+        """The named parameters of a module that are used when it runs; see `ModelAccess.weights_of`.
+
+        Where a family keeps queries, keys and values in one matrix, the bridge computes with its three parts (copies or
+        views) and leaves the joint matrix beside them, which is passed over here.
+        """
+        named = dict(module.named_parameters())
+        for name, parameter in named.items():
+            parts = name.split(".")
+            joint = "qkv" in parts and all(
+                ".".join(part if p == "qkv" else p for p in parts) in named for part in ("q", "k", "v")
+            )
+            if not joint:
+                yield name, parameter
 
     @property
     def blocks(self) -> Sequence[nn.Module]:

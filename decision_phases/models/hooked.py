@@ -30,6 +30,11 @@ class HookedAccess(ModelAccess):
     ) -> None:
         super().__init__(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
         cfg = tl.cfg
+        if cfg.normalization_type is None:
+            msg = (
+                f"{name} has no final norm (normalization_type=None), without which no layer can be read out"
+            )
+            raise InputError(msg)
         self.n_layers, self.n_heads = int(cfg.n_layers), int(cfg.n_heads)
         self.d_head, self.d_model, self.d_vocab = int(cfg.d_head), int(cfg.d_model), int(cfg.d_vocab_out)
         self.context_length = int(cfg.n_ctx)
@@ -50,8 +55,20 @@ class HookedAccess(ModelAccess):
 
     def logits(self, tokens: Tensor, *, last_only: bool = False) -> Tensor:
         """Logits of the whole model; see `ModelAccess.logits`."""
-        out: Tensor = self.tl(tokens.to(self.device), return_type="logits")
-        return out[:, -1:] if last_only else out
+        tokens = tokens.to(self.device)
+        # All ones, or a tokenizer that pads on the left would mask whatever looks like its padding.
+        mask = torch.ones_like(tokens)
+        if not last_only:
+            out: Tensor = self.tl(tokens, return_type="logits", attention_mask=mask)
+            return out
+        # Unembedding every position costs more than the rest of a short run, so it is kept to the last one.
+        normed: list[Tensor] = []
+        handle = self.tl.ln_final.register_forward_hook(lambda _module, _args, out: normed.append(out))
+        try:
+            self.tl(tokens, return_type=None, attention_mask=mask)
+        finally:
+            handle.remove()
+        return self.output_transform(self.tl.unembed(normed[0][:, -1:]))
 
     def output_transform(self, logits: Tensor) -> Tensor:
         """Soft cap, if the model has one."""
@@ -61,10 +78,12 @@ class HookedAccess(ModelAccess):
     def step(self, tokens: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
         """One step of cached generation with TransformerLens's cache."""
         if cache is None:
-            from transformer_lens import HookedTransformerKeyValueCache
+            from transformer_lens import TransformerLensKeyValueCache
 
-            cache = HookedTransformerKeyValueCache.init_cache(self.tl.cfg, self.device, tokens.shape[0])
-        logits = self.tl(tokens.to(self.device), return_type="logits", past_kv_cache=cache)
+            cache = TransformerLensKeyValueCache.init_cache(self.tl.cfg, self.device, tokens.shape[0])
+        tokens = tokens.to(self.device)
+        mask = torch.ones_like(tokens)
+        logits = self.tl(tokens, return_type="logits", past_kv_cache=cache, attention_mask=mask)
         return logits[:, -1], cache
 
 
@@ -113,7 +132,7 @@ def hooked_from_hf(hf: nn.Module) -> Any:
         tl.load_and_process_state_dict(
             state, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
         )
-    tl.to(device)
+    tl.to(device, print_details=False)
     tl.eval()
     for parameter in tl.parameters():
         parameter.requires_grad_(requires_grad=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +26,10 @@ _DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
-_SEEN: weakref.WeakKeyDictionary[Any, ModelAccess] = weakref.WeakKeyDictionary()
+# Kept on the TransformerLens object itself, so that it lives exactly as long.
+_CHECKED = "_decision_phases_access"
+# RWKV divides its weights in place when it is first run, and remembers that it has.
+_RESCALED = "layers_are_rescaled"
 
 
 def load(
@@ -94,12 +96,14 @@ def as_model(source: object) -> ModelAccess:
     Returns:
         The model.
     """
-    if isinstance(source, nn.Module) and source in _SEEN:
-        return _SEEN[source]
-    model = load(source, quiet=True)
-    if isinstance(source, nn.Module):
-        _SEEN[source] = model
-    return model
+    if not (isinstance(source, nn.Module) and _is_tl(source)):
+        return load(source, quiet=True)
+    model = source.__dict__.get(_CHECKED)
+    if model is None:
+        model = source.__dict__[_CHECKED] = load(source, quiet=True)
+    model.__dict__.pop("fingerprint", None)  # its owner may have changed the weights since
+    found: ModelAccess = model
+    return found
 
 
 def known_models() -> dict[str, str]:
@@ -159,7 +163,7 @@ def _from_hf(
         name = str(getattr(given.config, "name_or_path", "") or type(given).__name__)
         weights, number = "as given", None if dtype == "auto" else _dtype(dtype)
         hf = given if consume else copy.deepcopy(given)
-        rebuild = None if consume else (lambda: copy.deepcopy(given))
+        rebuild = _rebuilder(hf)
     elif isinstance(source, str) and source.startswith("tiny-"):
         family, name, weights = source.removeprefix("tiny-"), source, "random"
         rebuild, number = (lambda: tiny_hf(family)), None if dtype == "auto" else _dtype(dtype)
@@ -178,6 +182,33 @@ def _from_hf(
     model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
     check_model(model, reference, "plain transformers")
     return model
+
+
+def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
+    """Remember a model's configuration and weights before it is rewired, which changes their names, not the tensors."""
+    model: Any = hf
+    made, config, generation = (
+        type(model),
+        copy.deepcopy(model.config),
+        getattr(model, "generation_config", None),
+    )
+    weights = model.state_dict(keep_vars=True)
+    rescaling = {name: module for name, module in model.named_modules() if hasattr(module, _RESCALED)}
+
+    def rebuild() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            fresh = made(copy.deepcopy(config))
+        first = next(iter(weights.values()))
+        fresh.to(device=first.device, dtype=first.dtype)
+        fresh.load_state_dict({name: tensor.detach() for name, tensor in weights.items()})
+        for name, module in rescaling.items():
+            setattr(fresh.get_submodule(name), _RESCALED, getattr(module, _RESCALED))
+        fresh.generation_config = copy.deepcopy(generation)
+        fresh.eval()
+        result: nn.Module = fresh
+        return result
+
+    return rebuild
 
 
 def _resolve(source: str | Path | None) -> tuple[str, str, str]:
