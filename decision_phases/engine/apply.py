@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from decision_phases.engine.batches import Batch
 from decision_phases.engine.lower import check_variant, replaced_weights
 from decision_phases.engine.run import lowered
@@ -47,13 +45,12 @@ def applied(
         True
     """
     access = as_model(model)
-    check_variant(access, under)
+    check_variant(access, under, sequences or ())
     batch = None
     if sequences is not None:
         batch = Batch(tuple(sequences), tuple(range(len(sequences))), access.device)
     hooks, table = lowered(access, under, batch)
     with (
-        torch.no_grad() if not torch.is_grad_enabled() else torch.enable_grad(),
         replaced_weights(access, under.edits),
         access.hooked(hooks),
         access.overridden(dict(table)),

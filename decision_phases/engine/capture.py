@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from decision_phases.engine.batches import Batch
@@ -50,8 +51,13 @@ class CaptureObserver(Observer[Captured]):
         if gone:
             msg = f"layer {min(gone)} is removed by {variant}; nothing can be captured there"
             raise InputError(msg)
-        if len(inputs.sequences) != len(inputs):
+        if sorted(s.owner for s in inputs.sequences) != list(range(len(inputs))):
             msg = "activations are captured with one sequence a question; use letter or first_token scoring"
+            raise InputError(msg)
+        if self.positions == "read" and any(len(s.read) != 1 for s in inputs.sequences):
+            msg = (
+                "sequences are read at several positions; name the one to capture, such as positions='answer'"
+            )
             raise InputError(msg)
         return _Keeping(self, inputs)
 
@@ -66,7 +72,8 @@ class _Keeping(Collector[Captured]):
     def take(self, batch: Batch, rows: ReadRows) -> None:
         cells = batch.cells(self.observer.positions)
         for place, kept in self.kept.items():
-            values: Tensor = rows[place].float().cpu()
+            found = rows[place]
+            values: Tensor = found.to(torch.promote_types(found.dtype, torch.float32)).cpu()
             for row, sequence in enumerate(batch.sequences):
                 kept[sequence.owner] = values[(cells.rows == row).cpu()].numpy()
 
@@ -100,12 +107,15 @@ def capture(
         under: The intervention to run under; none by default.
 
     Returns:
-        Activations in float32, a source for `patch`, `mean` and `resample`.
+        Activations in at least float32, a source for `patch`, `mean` and `resample`.
 
     Raises:
         InputError: If a site, layer or position does not exist.
     """
     every = range(model.n_layers) if layers is None else layers
+    if not sites or not len(every):
+        msg = "nothing is to be captured; name at least one site and one layer"
+        raise InputError(msg)
     for site in sites:
         model.hook_point(0, site)
     for layer in every:

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from decision_phases.engine.batches import make_batches
-from decision_phases.engine.inputs import Inputs, as_inputs
+from decision_phases.engine.inputs import Inputs, as_inputs, check_inputs
 from decision_phases.engine.lower import check_variant
 from decision_phases.engine.observers import AnyObserver, Collector, ReadRows
 from decision_phases.engine.plan import Plan, make_plan
@@ -68,7 +68,7 @@ def evaluate(
         One result a variant, in the order given.
 
     Raises:
-        InputError: Before anything runs, if a variant does not fit the model or the inputs.
+        InputError: Before anything runs, if the inputs do not fit the model, or a variant one of them.
 
     Example:
         >>> from decision_phases.engine.capture import CaptureObserver
@@ -80,12 +80,13 @@ def evaluate(
         [1]
     """
     checked = as_inputs(inputs)
+    check_inputs(model, checked)
     names = [observer.name for observer in observe]
     if len(set(names)) != len(names) or not names:
         msg = f"observers are named {names}; give at least one, each with its own name"
         raise InputError(msg)
     for variant in variants:
-        check_variant(model, variant, len(checked))
+        check_variant(model, variant, checked.sequences, len(checked))
     plan = plan_for(model, checked, variants, observe, memory_budget=memory_budget, max_tokens=max_tokens)
     return _run(model, checked, plan, observe, progress=progress)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from decision_phases.errors import InputError
+from decision_phases.models import ModelAccess
 from decision_phases.tasks import TokenSequence
 
 
@@ -71,3 +72,29 @@ def as_inputs(given: Inputs | Sequence[TokenSequence]) -> Inputs:
         msg = "there is nothing to run: no question and no text was given"
         raise InputError(msg)
     return inputs
+
+
+def check_inputs(model: ModelAccess, inputs: Inputs) -> None:
+    """Refuse inputs that the model cannot run, before anything runs.
+
+    Args:
+        model: The model.
+        inputs: What is put to it.
+
+    Raises:
+        InputError: If a sequence is empty, longer than the model's context, or has a token that the model lacks.
+    """
+    for sequence in inputs.sequences:
+        size, whose = len(sequence), f"a sequence of question {sequence.owner}"
+        if not size:
+            msg = f"{whose} has no tokens; give at least one"
+            raise InputError(msg)
+        if model.context_length is not None and size > model.context_length:
+            msg = f"{whose} has {size} tokens, but {model.name} takes {model.context_length}; shorten it"
+            raise InputError(msg)
+        if not 0 <= min(sequence.tokens) <= max(sequence.tokens) < model.d_vocab:
+            msg = (
+                f"{whose} has tokens {min(sequence.tokens)}..{max(sequence.tokens)}, but the vocabulary of "
+                f"{model.name} is 0..{model.d_vocab - 1}; encode the questions with this model's own tokenizer"
+            )
+            raise InputError(msg)

@@ -24,16 +24,23 @@ from decision_phases.interventions import (
     resolve,
 )
 from decision_phases.models import ModelAccess
+from decision_phases.tasks import TokenSequence
 
 Hook = tuple[int, str, Callable[[Tensor], "Tensor | None"]]
 
 
-def check_variant(model: ModelAccess, variant: Intervention, n_questions: int | None = None) -> None:
+def check_variant(
+    model: ModelAccess,
+    variant: Intervention,
+    sequences: Sequence[TokenSequence] = (),
+    n_questions: int | None = None,
+) -> None:
     """Refuse an intervention that the model or the inputs cannot take, before anything runs.
 
     Args:
         model: The model.
         variant: The intervention.
+        sequences: What will run; every one must have the positions that are edited, and values for them.
         n_questions: Number of questions of the inputs; None leaves that unchecked.
 
     Raises:
@@ -49,19 +56,51 @@ def check_variant(model: ModelAccess, variant: Intervention, n_questions: int | 
     )
     if n_questions is not None:
         variant.check_questions(n_questions)
+    for edit in variant.edits:
+        if isinstance(edit.value, Weights):
+            _check_weights(model, edit, edit.value)
+        else:
+            _check_places(edit, sequences)
 
 
-def layer_hooks(edits: Sequence[Edit], batch: Batch | None) -> list[Hook]:
+def _check_weights(model: ModelAccess, edit: Edit, weights: Weights) -> None:
+    own = model.parameters(edit.layer)
+    for name, array in weights.parameters:
+        if name not in own:
+            msg = f"'{edit}': block {edit.layer} has no parameter {name!r}; it has {', '.join(own)}"
+            raise InputError(msg)
+        if tuple(own[name].shape) != array.shape:
+            msg = f"'{edit}': {name} is {tuple(own[name].shape)}, the replacement {array.shape}"
+            raise InputError(msg)
+
+
+def _check_places(edit: Edit, sequences: Sequence[TokenSequence]) -> None:
+    ragged = isinstance(edit.value, PerQuestion) and edit.op != "resample"
+    if edit.positions == "all" and not ragged:
+        return
+    for sequence in sequences:
+        try:
+            columns = resolve(edit.positions, sequence.spans, len(sequence))
+            if ragged and isinstance(edit.value, PerQuestion):
+                edit.value.at_positions(sequence.owner, len(columns))
+        except InputError as error:
+            msg = f"'{edit}' does not fit question {sequence.owner}: {error}"
+            raise InputError(msg) from error
+
+
+def layer_hooks(edits: Sequence[Edit], batch: Batch | None, readers: Sequence[Hook] = ()) -> list[Hook]:
     """Lower the edits of one layer whose block is kept.
 
     Args:
         edits: Edits of one layer, in order.
         batch: What runs; None if only edits at all positions, equal for all questions, are allowed.
+        readers: Hooks of the same layer that look on; they see what the edits at their own site leave.
 
     Returns:
         (layer, site, function) triples for `ModelAccess.hooked`.
     """
     hooks: list[Hook] = []
+    late: list[Hook] = []
     for edit in edits:
         if edit.op == "weights":
             continue
@@ -69,10 +108,10 @@ def layer_hooks(edits: Sequence[Edit], batch: Batch | None) -> list[Hook]:
             site = {"attention": "attn_out", "mlp": "mlp_out"}[edit.site]
             hooks.append((edit.layer, site, torch.zeros_like))
         elif edit.site == "resid_mid":
-            hooks.extend(_at_resid_mid(edit, batch))
+            late.extend(_at_resid_mid(edit, batch))  # writes by way of attn_out, after that has been read
         else:
             hooks.append((edit.layer, edit.site, _edited(edit, batch)))
-    return hooks
+    return [*hooks, *readers, *late]
 
 
 def stand_in(edits: Sequence[Edit], batch: Batch | None) -> Callable[[Tensor], Tensor]:
@@ -113,7 +152,7 @@ def replaced_weights(model: ModelAccess, edits: Sequence[Edit]) -> Iterator[None
 
     Args:
         model: The model.
-        edits: Edits, of which those with op "weights" count.
+        edits: Edits, of which those with op "weights" count; they passed `check_variant`.
 
     Yields:
         Nothing; on leaving, the parameters are bit for bit what they were.
@@ -125,13 +164,7 @@ def replaced_weights(model: ModelAccess, edits: Sequence[Edit]) -> Iterator[None
                 continue
             own = model.parameters(edit.layer)
             for name, array in edit.value.parameters:
-                if name not in own:
-                    msg = f"'{edit}': block {edit.layer} has no parameter {name!r}; it has {', '.join(own)}"
-                    raise InputError(msg)
                 parameter = own[name]
-                if tuple(parameter.shape) != array.shape:
-                    msg = f"'{edit}': {name} is {tuple(parameter.shape)}, the replacement {array.shape}"
-                    raise InputError(msg)
                 new = torch.from_numpy(array.data.copy()).to(parameter.device)
                 undo.append((parameter, parameter.data))
                 parameter.data = parameter.data * new if new.dtype == torch.bool else new.to(parameter.dtype)
@@ -172,6 +205,12 @@ def _edited(edit: Edit, batch: Batch | None) -> Callable[[Tensor], Tensor]:
         if batch is None or (edit.positions == "all" and not edit.per_question):
             view[...] = _changed(edit, view, None)
             return out
+        if x.shape[:2] != batch.tokens.shape:
+            msg = (
+                f"'{edit}' was made for sequences of the shape {tuple(batch.tokens.shape)}, but the model runs on "
+                f"{tuple(x.shape[:2])}; run exactly the sequences that were given, right-padded"
+            )
+            raise InputError(msg)
         for row, sequence in enumerate(batch.sequences):
             columns = list(_columns(edit, batch, row))
             view[row, columns] = _changed(edit, view[row, columns], sequence.owner)
@@ -199,8 +238,9 @@ def _changed(edit: Edit, old: Tensor, question: int | None) -> Tensor:
         drawn = noise_values(
             edit.seed or 0, question, edit.layer, tuple(old.shape), site=edit.site, head=edit.head
         )
-        width = old.float().std(-1, unbiased=False, keepdim=True) if value.relative_to == "token_std" else 1.0
-        added: Tensor = value.variance**0.5 * width * _like(drawn, old.float())
+        wide = old.to(torch.promote_types(old.dtype, torch.float32))
+        width = wide.std(-1, unbiased=False, keepdim=True) if value.relative_to == "token_std" else 1.0
+        added: Tensor = value.variance**0.5 * width * _like(drawn, wide)
         return old + added.to(old.dtype)
     new: Tensor
     if isinstance(value, PerQuestion):

@@ -79,6 +79,8 @@ class Plan:
         return self.naive_blocks if self.mode == "whole model" else self._count(self.root)
 
     def _count(self, branch: Branch) -> int:
+        if not branch.variants:
+            return 0
         variant = self.variants[branch.variants[0]]
         removed = set(variant.removed_blocks)
         own = sum(layer not in removed for layer in range(branch.start, branch.stop))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decision_phases.engine.batches import Batch, Cells
-from decision_phases.engine.lower import layer_hooks, removes_block, replaced_weights, stand_in
+from decision_phases.engine.lower import Hook, layer_hooks, removes_block, replaced_weights, stand_in
 from decision_phases.engine.observers import Reads
 from decision_phases.engine.plan import Branch, Plan
 from decision_phases.interventions import Edit, Intervention
@@ -53,6 +53,8 @@ def walk(
         deliver: Called for every variant and batch, as soon as a variant is through.
         entries: The batches as `ModelAccess.enter` saw them, if they are at hand.
     """
+    if not plan.variants:
+        return
     with torch.no_grad():
         if plan.mode == "whole model":
             for place, variant in enumerate(plan.variants):
@@ -117,20 +119,17 @@ class _Walker:
                 if r.layers == "final" and "resid_post" in r.sites:
                     found[r, "resid_post", layer] = _gather(resid, self.cells[r.positions])
             return resid, found
-        hooks = layer_hooks(edits, self.batch)
-        for r in here:
-            hooks += [(layer, site, self._reader(found, r, site, layer)) for site in r.sites]
+        readers: list[Hook] = [
+            (layer, site, _keep(found, r, site, layer, self.cells[r.positions]))
+            for r in here
+            for site in r.sites
+        ]
+        hooks = layer_hooks(edits, self.batch, readers)
         with ExitStack() as stack:
             if any(edit.op == "weights" for edit in edits):
                 stack.enter_context(replaced_weights(self.model, edits))
             stack.enter_context(self.model.hooked(hooks))
             return self.model.run_block(layer, resid, self.entry), found
-
-    def _reader(self, found: _Found, r: Reads, site: str, layer: int) -> Callable[[Tensor], None]:
-        def read(x: Tensor) -> None:
-            found[r, site, layer] = _gather(x, self.cells[r.positions])
-
-        return read
 
 
 def _whole(
@@ -138,20 +137,28 @@ def _whole(
 ) -> dict[Reads, dict[tuple[str, int], Tensor]]:
     """One variant over one batch by running the whole model."""
     found: _Found = {}
-    hooks, table = lowered(model, variant, batch)
     removed = set(variant.removed_blocks)
-    # What leaves the model is read at its final norm: such a model may still change it after the last block.
+    entering: list[Hook] = []
+    readers: dict[int, list[Hook]] = {}
     leaving: list[Callable[[Tensor], None]] = []
     for r in reads:
         cells = batch.cells(r.positions)
         for layer in wanted_layers(r, model.n_layers):
             if layer in removed and r.layers != "final":
                 continue
-            for site in r.sites if layer >= 0 else ("resid_pre",) * ("resid_post" in r.sites):
-                if (layer, site) == (model.n_layers - 1, "resid_post"):
-                    leaving.append(_keep(found, r, site, layer, cells))
+            for site in r.sites:
+                keep = _keep(found, r, site, layer, cells)
+                if layer < 0:
+                    if site == "resid_post":
+                        entering.append((0, "resid_pre", keep))
+                elif (layer, site) == (model.n_layers - 1, "resid_post") and isinstance(r.layers, str):
+                    # What leaves the model is read at its final norm: such a model may still change it after the
+                    # last block. Layers asked for by number are read where patches write.
+                    leaving.append(keep)
                 else:
-                    hooks.append((max(layer, 0), site, _keep(found, r, site, layer, cells)))
+                    readers.setdefault(layer, []).append((layer, site, keep))
+    hooks, table = lowered(model, variant, batch, readers)
+    hooks = [*entering, *hooks]
     with (
         replaced_weights(model, variant.edits),
         model.hooked(hooks),
@@ -163,36 +170,36 @@ def _whole(
 
 
 def lowered(
-    model: ModelAccess, variant: Intervention, batch: Batch | None
-) -> tuple[
-    list[tuple[int, str, Callable[[Tensor], Tensor | None]]], dict[int, Callable[[Tensor], Tensor] | None]
-]:
+    model: ModelAccess,
+    variant: Intervention,
+    batch: Batch | None,
+    readers: Mapping[int, Sequence[Hook]] | None = None,
+) -> tuple[list[Hook], dict[int, Callable[[Tensor], Tensor] | None]]:
     """Lower a whole intervention to hooks and overrides.
 
     Args:
         model: The model.
         variant: The intervention.
         batch: What runs, or None.
+        readers: layer → hooks that look on.
 
     Returns:
         Hooks, and layer → what stands in for its block.
     """
-    hooks: list[tuple[int, str, Callable[[Tensor], Tensor | None]]] = []
+    hooks: list[Hook] = []
     table: dict[int, Callable[[Tensor], Tensor] | None] = {}
     for layer in range(model.n_layers):
         edits = variant.at(layer)
         if removes_block(edits):
             table[layer] = stand_in(edits, batch) if len(edits) > 1 else None
         else:
-            hooks += layer_hooks(edits, batch)
+            hooks += layer_hooks(edits, batch, (readers or {}).get(layer, ()))
     return hooks, table
 
 
 def _keep(found: _Found, r: Reads, site: str, layer: int, cells: Cells) -> Callable[[Tensor], None]:
-    name = "resid_post" if layer < 0 else site
-
     def read(x: Tensor) -> None:
-        found[r, name, layer] = _gather(x, cells)
+        found[r, site, layer] = _gather(x, cells)
 
     return read
 

@@ -59,8 +59,7 @@ class BridgeAccess(ModelAccess):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Bridge blocks: hooks, then the Hugging Face layer, then hooks."""
-        blocks: Sequence[nn.Module] = self.tl.blocks
-        return blocks
+        return list(self.tl.blocks)
 
     @property
     def engine_blocks(self) -> Sequence[nn.Module]:

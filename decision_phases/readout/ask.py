@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
 from decision_phases.tasks import EncodedQuestions, Question, QuestionSet, encode_questions, questions
 
@@ -24,7 +25,7 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
         The encoded questions.
 
     Raises:
-        InputError: If they cannot be put to this model in this scoring.
+        InputError: If they cannot be put to this model in this scoring, or settings are given for encoded ones.
 
     Example:
         >>> from decision_phases.models import load
@@ -32,6 +33,12 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
         'first_token'
     """
     if isinstance(given, EncodedQuestions):
+        if settings:
+            msg = (
+                f"the questions are encoded already, so {', '.join(sorted(settings))} cannot be set; "
+                "give the questions themselves"
+            )
+            raise InputError(msg)
         return given
     return encode_questions(
         questions(given), model.tokenizer, context_length=model.context_length, **settings

@@ -79,6 +79,9 @@ class Decisions:
         if len(self.scores) != len(self.encoded):
             msg = f"scores of {len(self.scores)} questions do not belong to {len(self.encoded)} questions"
             raise InputError(msg)
+        if self.embed.shape != (self.scores.shape[0], self.scores.shape[2]):
+            msg = f"scores {self.scores.shape} [question, layer, option] do not go with embed {self.embed.shape}"
+            raise InputError(msg)
 
     # -- sizes --------------------------------------------------------------------------------------------------
 
@@ -230,7 +233,7 @@ class Decisions:
             gold, gold_text, correct, p_gold, p_best_other, options.
         """
         items = self.encoded.questions
-        layers = np.array(self.survivors)
+        layers = np.array(self.survivors, dtype=np.int64)
         n = len(layers)
         rows = np.arange(self.n_questions).repeat(n).tolist()
         at = np.tile(layers, self.n_questions)

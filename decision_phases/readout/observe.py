@@ -42,11 +42,16 @@ class DecisionObserver(Observer[Decisions]):
         """The settings."""
         return f"decisions {self.space}"
 
-    def start(
-        self, model: ModelAccess, inputs: Inputs, variant: Intervention
-    ) -> Collector[Decisions]:
+    def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Decisions]:
         """Begin with one variant."""
-        return _Reading(model, as_questions(inputs), variant, self.space)
+        encoded = as_questions(inputs)
+        if self.space == "vocabulary" and not encoded.option_ids:
+            msg = (
+                f"{encoded.scoring} scores are log-probabilities of whole texts, which have no vocabulary to be "
+                "compared with; use space='options', or letter or first_token scoring"
+            )
+            raise InputError(msg)
+        return _Reading(model, encoded, variant, self.space)
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,9 @@ class _Scores:
     def __init__(
         self, model: ModelAccess, encoded: EncodedQuestions, n_rows: int, *, normalise: bool, where: str
     ) -> None:
-        self.model, self.encoded, self.where = model, encoded, where
+        self.model, self.encoded, self.where, self.normalise = model, encoded, where, normalise
+        self.first_layer = 0 if n_rows > 1 else model.n_layers - 1
         self.cloze = not encoded.option_ids
-        self.normalise = normalise and not self.cloze
         width = int(encoded.n_options.max())
         self.values = np.full((len(encoded), n_rows, width), np.nan)
         self.sums = np.full((len(encoded.sequences), n_rows), np.nan)
@@ -127,7 +132,9 @@ class _Scores:
             self.values[owner, places, : len(mine)] = logits[:, cell][:, mine]
         if self.normalise:
             flat = self.model.log_normaliser(resid.flatten(0, 1)).double().cpu().numpy()
-            self.normaliser[np.ix_(owners, places)] = flat.reshape(len(places), -1).T
+            totals = flat.reshape(len(places), -1)  # [row, cell]
+            self._check(totals, places, owners)
+            self.normaliser[np.ix_(owners, places)] = totals.T
 
     def _take_cloze(self, batch: Batch, places: list[int], resid: Tensor) -> None:
         targets = torch.tensor([t for s in batch.sequences for t in s.targets], device=resid.device)
@@ -145,7 +152,7 @@ class _Scores:
     def _check(self, values: np.ndarray, places: list[int], owners: list[int]) -> None:
         if np.isnan(values).any():
             row, cell = np.argwhere(np.isnan(values))[0][:2]
-            at = "the embedding" if places[row] < 0 else f"layer {places[row]}"
+            at = "the embedding" if places[row] < 0 else f"layer {self.first_layer + places[row]}"
             msg = (
                 f"NaN in the logits at {at}, question {self.encoded.questions.label(owners[cell])} ({self.where}); "
                 "try dtype='float32', or a smaller intervention"
@@ -172,7 +179,7 @@ class _Reading(Collector[Decisions]):
 
     def finish(self) -> Decisions:
         values, normaliser = self.scores.finish(), None
-        if self.scores.normalise:
+        if self.space == "vocabulary":
             normaliser = self.scores.normaliser
         return Decisions(
             scores=values[:, :-1],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -63,40 +62,43 @@ def read(
     if space not in ("options", "vocabulary"):
         raise unknown_name("space", space, ("options", "vocabulary"))
     variant = under or Intervention()
+    if lens == "last_blocks":
+        if space != "options":
+            msg = "the last-blocks lens reads probabilities among the options; use space='options'"
+            raise InputError(msg)
+        return _through_last_blocks(access, encoded, variant, last, progress=progress)
     (run,) = evaluate(access, encoded, [variant], [DecisionObserver(space)], progress=progress)
     decisions: Decisions = run["decisions"]
-    if lens == "logit":
-        return decisions
-    if space != "options":
-        msg = "the last-blocks lens reads probabilities among the options; use space='options'"
-        raise InputError(msg)
-    return _through_last_blocks(access, encoded, decisions, last, progress=progress)
+    return decisions
 
 
 def _through_last_blocks(
-    model: ModelAccess, encoded: EncodedQuestions, decisions: Decisions, last: int, *, progress: bool
+    model: ModelAccess, encoded: EncodedQuestions, under: Intervention, last: int, *, progress: bool
 ) -> Decisions:
     """Every layer's residual, run through the last m surviving blocks.
 
     That is what the model says with all blocks between removed, so it is computed as just that: HyperLens (arXiv
     2605.05741) and removal are one.
     """
-    kept = decisions.survivors
+    kept = tuple(k for k in range(model.n_layers) if k not in under.removed_blocks)
     if not 1 <= last < len(kept):
         msg = f"last={last} is out of range: {len(kept)} blocks survive, so it can be 1..{len(kept) - 1}"
         raise InputError(msg)
-    tail, under = kept[-last:], decisions.under
+    tail = kept[-last:]
     cuts: dict[int, Intervention] = {}
-    for layer in (*((-1,)), *kept):
+    for layer in (-1, *kept):
         between = tuple(k for k in kept if layer < k < tail[0])
         rest = Intervention(tuple(edit for edit in under.edits if edit.layer not in between))
         cuts[layer] = rest + skip(*between) if between else rest
-    scores = np.full_like(decisions.scores, np.nan)
-    embed = decisions.embed
+    scores = np.full((len(encoded), model.n_layers + 1, int(encoded.n_options.max())), np.nan)
     runs = evaluate(model, encoded, list(cuts.values()), [FinalObserver()], progress=progress)
     for layer, run in zip(cuts, runs, strict=True):
-        if layer < 0:
-            embed = run["final"].scores
-        else:
-            scores[:, layer] = run["final"].scores
-    return dataclasses.replace(decisions, scores=scores, embed=embed, lens=f"last_blocks:{last}")
+        scores[:, layer] = run["final"].scores  # the embedding's row, −1, is the last
+    return Decisions(
+        scores=scores[:, :-1],
+        embed=scores[:, -1],
+        encoded=encoded,
+        under=under,
+        model=model.name,
+        lens=f"last_blocks:{last}",
+    )
