@@ -4,82 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.pruning import Curves, Setting, Step, prune_one
 from decision_phases.pruning.prune import divide, gather, make_setting
-from decision_phases.pruning.strategies import find_strategy
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import Manifest, new_folder, read_json, resume_folder, write_json, write_table
+from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
 from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
-
-#: What a run compares when nothing is said.
-DEFAULT_STRATEGIES = ("margin", "random", "within_decisive", "within_silent", "deepest", "shallowest")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Everything that decides the result of a run.
-
-    Attributes:
-        questions: A name or a file.
-        scoring: How options are scored; the set's own by default.
-        template: Prompt template; the set's own by default.
-        show_options: Whether options stand in the prompt; by default only in letter scoring.
-        shots: Solved examples in front of each question.
-        limit: Most questions used, a seeded subset stratified by category; None for all.
-        split: Share of the questions that choose; the others measure. None uses all for both.
-        strategies: Names of strategies; empty for reading only.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
-        draws: Random orders.
-        seed: Of everything random.
-        under: What is done to the model throughout, for reading; pruning starts from the intact model.
-        last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
-    """
-
-    questions: str = "facts"
-    scoring: str | None = None
-    template: str | None = None
-    show_options: bool | None = None
-    shots: int = 0
-    limit: int | None = 160
-    split: float | None = 0.4
-    strategies: tuple[str, ...] = DEFAULT_STRATEGIES
-    up_to: int = 6
-    protect: tuple[int, ...] | None = None
-    draws: int = 3
-    seed: int = 0
-    under: Intervention = field(default_factory=Intervention)
-    last_blocks: int = 2
-
-    def quick(self) -> RunSettings:
-        """The same job, small enough for a first look.
-
-        Returns:
-            Settings with at most 80 questions, 2 blocks and 2 draws.
-        """
-        limit = 80 if self.limit is None else min(self.limit, 80)
-        return replace(self, limit=limit, up_to=min(self.up_to, 2), draws=min(self.draws, 2))
-
-    def arguments(self) -> dict[str, Any]:
-        """As JSON values, for the manifest.
-
-        Returns:
-            Name → value.
-        """
-        given = {**asdict(replace(self, under=Intervention())), "under": str(self.under)}
-        given["strategies"] = list(self.strategies)
-        given["protect"] = None if self.protect is None else list(self.protect)
-        return given
 
 
 def run_study(
@@ -112,11 +50,7 @@ def run_study(
         InputError: If something does not fit, before anything runs.
     """
     began = time.monotonic()
-    for name in settings.strategies:
-        find_strategy(name)
-    if settings.strategies and settings.under:
-        msg = f"pruning starts from the intact model; leave out {settings.under}, or read only"
-        raise InputError(msg)
+    settings.check()
     chosen = choose_questions(settings)
     search, evaluation = divide_questions(model, chosen, settings)
     check_budget(model, settings)

@@ -1,0 +1,91 @@
+"""What decides the result of a run, as one value that is cheap to make and to check."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from decision_phases.errors import InputError
+
+if TYPE_CHECKING:  # the command line shows these defaults, and help should not wait for numpy
+    from decision_phases.interventions import Intervention
+
+#: What a run compares when nothing is said.
+DEFAULT_STRATEGIES = ("margin", "random", "within_decisive", "within_silent", "deepest", "shallowest")
+
+
+def _intact() -> Intervention:
+    from decision_phases.interventions import Intervention
+
+    return Intervention()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides the result of a run.
+
+    Attributes:
+        questions: A name or a file.
+        scoring: How options are scored; the set's own by default.
+        template: Prompt template; the set's own by default.
+        show_options: Whether options stand in the prompt; by default only in letter scoring.
+        shots: Solved examples in front of each question.
+        limit: Most questions used, a seeded subset stratified by category; None for all.
+        split: Share of the questions that choose; the others measure. None uses all for both.
+        strategies: Names of strategies; empty for reading only.
+        up_to: Most blocks to remove.
+        protect: Layers never removed; the first and the last by default.
+        draws: Random orders.
+        seed: Of everything random.
+        under: What is done to the model throughout, for reading; pruning starts from the intact model.
+        last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
+    """
+
+    questions: str = "facts"
+    scoring: str | None = None
+    template: str | None = None
+    show_options: bool | None = None
+    shots: int = 0
+    limit: int | None = 160
+    split: float | None = 0.4
+    strategies: tuple[str, ...] = DEFAULT_STRATEGIES
+    up_to: int = 6
+    protect: tuple[int, ...] | None = None
+    draws: int = 3
+    seed: int = 0
+    under: Intervention = field(default_factory=_intact)
+    last_blocks: int = 2
+
+    def quick(self) -> RunSettings:
+        """The same job, small enough for a first look.
+
+        Returns:
+            Settings with at most 80 questions, 2 blocks and 2 draws.
+        """
+        limit = 80 if self.limit is None else min(self.limit, 80)
+        return replace(self, limit=limit, up_to=min(self.up_to, 2), draws=min(self.draws, 2))
+
+    def check(self) -> None:
+        """Refuse what no model could make right, so that none need be loaded to find out.
+
+        Raises:
+            InputError: If a strategy is not known, or pruning is to start from a model that is cut already.
+        """
+        from decision_phases.pruning.strategies import find_strategy
+
+        for name in self.strategies:
+            find_strategy(name)
+        if self.strategies and self.under:
+            msg = f"pruning starts from the intact model; leave out {self.under}, or read only"
+            raise InputError(msg)
+
+    def arguments(self) -> dict[str, Any]:
+        """As JSON values, for the manifest.
+
+        Returns:
+            Name → value.
+        """
+        given = {**asdict(replace(self, under=_intact())), "under": str(self.under)}
+        given["strategies"] = list(self.strategies)
+        given["protect"] = None if self.protect is None else list(self.protect)
+        return given
