@@ -16,6 +16,12 @@ from decision_phases.stats import PairedDifference, paired_difference, wilson_in
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_COLUMNS = (
+    "strategy", "step", "removed", "cut", "seed", "margin", "accuracy", "accuracy_low", "accuracy_high", "transition",
+    "outcome", "cka", "cka_null_high", "decision_similarity", "decision_agreement", "search_value", "margin_by_layer",
+    "accuracy_by_layer",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -181,9 +187,11 @@ class Curves:
             strategy: Its name.
 
         Returns:
-            Number of blocks, or None if that does not happen.
+            Number of blocks, or None if that does not happen, or if the intact model is not above chance.
         """
         rows = self.of(strategy)
+        if rows[0].accuracy <= self.chance:
+            return None
         bar = self.chance + 0.25 * (rows[0].accuracy - self.chance)
         for step in sorted({row.step for row in rows}):
             if np.mean([row.accuracy for row in rows if row.step == step]) <= bar:
@@ -238,7 +246,7 @@ class Curves:
                     "cka_null_high": cka.get("null_high"),
                 }
             )
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows, columns=list(_COLUMNS))
         return table.astype(dict.fromkeys(["step", "removed", "seed", "transition"], "Int64"))
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,165 @@
+"""Curves by hand."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from decision_phases.errors import InputError
+from decision_phases.pruning import Curves, Step, prune_one
+from decision_phases.stats import paired_difference, wilson_interval
+
+NAN = float("nan")
+
+
+def step(strategy, number, correct, *, seed=None, **changes):
+    right = np.array(correct, dtype=bool)
+    given = {
+        "strategy": strategy,
+        "step": number,
+        "removed": number if number else None,
+        "cut": tuple(range(1, number + 1)),
+        "seed": seed,
+        "margin": -0.125,
+        "accuracy": float(right.mean()),
+        "margin_by_layer": np.array([0.1, NAN, 1 / 3]),
+        "accuracy_by_layer": np.array([0.5, NAN, 1.0]),
+        "transition": 2,
+        "transition_ci": (1, 2),
+        "outcome": "transition",
+        "cka": {"debiased": 0.7, "null_high": NAN},
+        "decision_similarity": 0.9,
+        "decision_agreement": 0.75,
+        "search_value": None,
+        "correct": right,
+        "margins": np.linspace(-1, 1, len(right)) / 3,
+        "option_frequency": {"A": [0.5, None, 1.0]},
+    }
+    return Step(**{**given, **changes})
+
+
+def curves(*steps, chance=0.25, split=True):
+    return Curves(tuple(steps), chance, 4, len(steps[0].correct) if steps else 4, split, {})
+
+
+def same(a, b):
+    for field in fields(Step):
+        one, two = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == two.dtype
+            np.testing.assert_array_equal(one, two)
+        elif field.name == "cka":
+            assert set(one) == set(two)
+            np.testing.assert_array_equal(list(one.values()), [two[name] for name in one])
+        else:
+            assert one == two, field.name
+            assert type(one) is type(two), field.name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"transition": None, "transition_ci": None, "outcome": "no transition"},
+        {"cka": {}, "option_frequency": None, "search_value": 0.1 + 0.2},
+        {"seed": 3, "margin": 1 / 3},
+    ],
+)
+def test_a_record_gives_the_step_back_exactly(changes):
+    given = step("margin", 2, [1, 0, 1], **changes)
+    text = json.dumps(given.to_record(), allow_nan=False)
+    same(given, Step.from_record(json.loads(text)))
+
+
+def test_records_of_measured_steps_are_exact(fresh):
+    for name in ("margin", "random"):
+        for given in prune_one(fresh, name):
+            same(given, Step.from_record(json.loads(json.dumps(given.to_record(), allow_nan=False))))
+
+
+def test_values_for_a_report_carry_their_interval():
+    given = step("margin", 1, [1, 1, 0, 1])
+    interval = wilson_interval(3, 4)
+    assert given.to_dict()["accuracy_ci"] == [float(interval.low), float(interval.high)]
+    assert given.to_dict()["margin_by_layer"] == [0.1, None, 1 / 3]
+    assert given.to_dict()["cka"] == {"debiased": 0.7, "null_high": None}
+    assert "correct" not in given.to_dict()
+
+
+def test_compare_is_the_paired_difference_over_questions():
+    right = [1, 1, 0, 1, 0, 1, 1, 1]
+    one, two = [1, 0, 0, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1, 1, 1]
+    found = curves(
+        step("margin", 0, right),
+        step("margin", 2, right),
+        step("random", 2, one, seed=0),
+        step("random", 2, two, seed=1),
+    ).compare("margin", "random", 2, seed=7)
+    mean = (np.array(one) + np.array(two)) / 2
+    assert found == paired_difference(np.array(right, dtype=float), mean, seed=7)
+    assert found.difference == pytest.approx(6 / 8 - (3 + 4) / 16)
+
+
+def test_compare_wants_a_step_that_both_have():
+    found = curves(step("margin", 0, [1, 0]), step("random", 0, [1, 0]), step("random", 1, [1, 0]))
+    with pytest.raises(InputError, match="margin has no step 1"):
+        found.compare("margin", "random", 1)
+    with pytest.raises(InputError, match="deepest"):
+        found.compare("deepest", "random", 1)
+
+
+def test_collapse_by_hand():
+    """Chance 0.25, intact 0.85: the bar is 0.4."""
+    rows = [
+        step("a", 0, [1] * 17 + [0] * 3),
+        step("a", 1, [1] * 9 + [0] * 11),
+        step("a", 2, [1] * 8 + [0] * 12),
+        step("a", 3, [1] * 2 + [0] * 18),
+        step("b", 0, [1] * 17 + [0] * 3),
+        step("b", 1, [1] * 9 + [0] * 11),
+        step("c", 0, [1] * 17 + [0] * 3, seed=0),
+        step("c", 0, [1] * 17 + [0] * 3, seed=1),
+        step("c", 1, [1] * 2 + [0] * 18, seed=0),
+        step("c", 1, [1] * 16 + [0] * 4, seed=1),
+    ]
+    found = curves(*rows)
+    assert found.collapse("a") == 2
+    assert found.collapse("b") is None
+    assert found.collapse("c") is None  # the mean of the draws, 0.45
+
+
+@pytest.mark.parametrize("right", [1, 2])
+def test_what_is_at_chance_from_the_start_cannot_collapse(right):
+    found = curves(step("a", 0, [1] * right + [0] * (8 - right)), step("a", 1, [0] * 8))
+    assert found.collapse("a") is None
+
+
+def test_the_table_has_the_columns_of_the_summary_and_the_strategy():
+    table = curves(step("margin", 0, [1, 0]), step("random", 1, [1, 1], seed=2)).to_pandas()
+    assert {"strategy", "step", "removed", "cut", "seed", "margin", "accuracy"} <= set(table)
+    assert table["removed"].isna().tolist() == [True, False]
+    assert table["seed"].isna().tolist() == [True, False]
+    assert str(table["transition"].dtype) == "Int64"
+    assert table.loc[1, "cut"] == [1]
+    assert table.loc[1, "cka"] == 0.7
+
+
+def test_rows_are_found_by_strategy_and_draw():
+    found = curves(step("a", 0, [1]), step("b", 0, [1], seed=0), step("b", 0, [1], seed=1))
+    assert found.strategies == ("a", "b")
+    assert [row.seed for row in found.of("b")] == [0, 1]
+    assert [row.seed for row in found.of("b", 1)] == [1]
+    assert list(found.to_dict()) == ["a", "b"]
+
+
+def test_curves_are_drawn_with_the_draws_as_a_band():
+    found = curves(
+        step("margin", 0, [1, 1, 1, 0]), step("margin", 1, [1, 1, 0, 0]),
+        step("random", 0, [1, 1, 1, 0], seed=0), step("random", 1, [1, 0, 0, 0], seed=0),
+        step("random", 0, [1, 1, 1, 0], seed=1), step("random", 1, [0, 0, 0, 0], seed=1),
+    )  # fmt: skip
+    axes = found.plot().axes[0]
+    heights = {tuple(np.round(line.get_ydata(), 3)) for line in axes.get_lines()}
+    assert (0.75, 0.5) in heights
+    assert (0.75, 0.125) in heights

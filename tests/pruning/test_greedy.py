@@ -1,0 +1,131 @@
+"""Greedy search against an exhaustive one that runs every cut by itself."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from decision_phases.engine import applied
+from decision_phases.errors import InputError
+from decision_phases.interventions import skip
+from decision_phases.pruning import OBJECTIVES, STRATEGIES, greedy
+from decision_phases.readout import ask, read
+
+CANDIDATES = (1, 2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def encoded(tiny, facts):
+    return ask(tiny, facts)
+
+
+def plain_scores(model, encoded, cut):
+    """Option scores of every question under a cut: one plain run a question, with no engine around it."""
+    rows = []
+    for sequence, ids in zip(encoded.sequences, encoded.option_ids, strict=True):
+        with torch.no_grad(), applied(model, skip(*cut)):
+            logits = model.logits(torch.tensor([sequence.tokens]))[0, sequence.read[0]]
+        rows.append(logits[list(ids)].double().numpy())
+    return np.array(rows)
+
+
+def plain_value(scores, gold, objective):
+    rows = np.arange(len(gold))
+    if objective == "accuracy":
+        return float((scores.argmax(axis=1) == gold).mean())
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    share = odds / odds.sum(axis=1, keepdims=True)
+    right = share[rows, gold].copy()
+    share[rows, gold] = -1
+    return float((right - share.max(axis=1)).mean())
+
+
+@pytest.fixture(scope="module")
+def by_force(tiny, encoded):
+    """Scores of every cut of one, two or three candidates."""
+    cuts = [cut for size in (1, 2, 3) for cut in combinations(CANDIDATES, size)]
+    return {cut: plain_scores(tiny, encoded, cut) for cut in cuts}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_step_takes_the_best_of_all_cuts_measured_one_by_one(tiny, encoded, by_force, objective):
+    found = greedy(tiny, encoded, objective=objective, candidates=CANDIDATES, steps=3)
+    gone = ()
+    for step in found:
+        values = {
+            layer: plain_value(by_force[tuple(sorted((*gone, layer)))], encoded.gold, objective)
+            for layer in CANDIDATES
+            if layer not in gone
+        }
+        assert set(step.candidates) == set(values)
+        for layer, value in values.items():
+            assert step.candidates[layer] == pytest.approx(value, abs=1e-6)
+        assert step.removed == max(values, key=lambda layer: (round(values[layer], 6), layer))
+        assert step.value == step.candidates[step.removed]
+        gone = (*gone, step.removed)
+    assert len(set(gone)) == 3
+
+
+def test_margins_and_accuracies_choose_differently_somewhere(by_force, encoded):
+    """Otherwise the test above could not tell the two objectives apart."""
+    orders = {
+        objective: sorted(by_force, key=lambda cut: plain_value(by_force[cut], encoded.gold, objective))
+        for objective in OBJECTIVES
+    }
+    assert orders["margin"] != orders["accuracy"]
+
+
+def test_ties_go_to_the_deepest(planted, planted_setting):
+    found = greedy(planted, planted_setting.search, objective="accuracy", candidates=(1, 2, 3, 4), steps=3)
+    assert [step.removed for step in found] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_block_that_does_nothing_goes_first_and_changes_no_number(planted, planted_setting, objective):
+    encoded = planted_setting.search
+    intact = read(planted, encoded)
+    (step,) = greedy(planted, encoded, objective=objective, candidates=(3, 4), steps=1)
+    assert step.removed == 4
+    assert step.value == OBJECTIVES[objective](intact.final)
+    without = read(planted, encoded, under=skip(4))
+    kept = list(without.survivors)
+    assert np.array_equal(without.scores[:, kept], intact.scores[:, kept])
+    assert np.array_equal(without.final.margin, intact.final.margin)
+
+
+def test_what_is_known_already_changes_no_choice_and_is_not_run_again(tiny, encoded, monkeypatch):
+    known = {}
+    settings = {"objective": "margin", "candidates": CANDIDATES, "steps": 2}
+    alone = greedy(tiny, encoded, **settings)
+    first = greedy(tiny, encoded, **settings, known=known)
+    assert set(known) == {skip(layer) for layer in CANDIDATES} | {
+        skip(first[0].removed, layer) for layer in CANDIDATES if layer != first[0].removed
+    }
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("run again")
+
+    monkeypatch.setattr("decision_phases.pruning.search.evaluate", refuse)
+    again = greedy(tiny, encoded, **settings, known=known)
+    assert alone == first == again
+
+
+def test_search_within_another_intervention_measures_under_it(tiny, encoded, by_force):
+    (step,) = greedy(tiny, encoded, objective="margin", candidates=(2, 4), steps=1, under=skip(1))
+    for layer in (2, 4):
+        value = plain_value(by_force[tuple(sorted((1, layer)))], encoded.gold, "margin")
+        assert step.candidates[layer] == pytest.approx(value, abs=1e-6)
+
+
+def test_more_steps_than_candidates_are_refused(tiny, encoded):
+    with pytest.raises(InputError, match="3 blocks cannot be removed from 2 candidates"):
+        greedy(tiny, encoded, objective="margin", candidates=(1, 2), steps=3)
+
+
+def test_every_strategy_says_what_it_does():
+    assert {s.kind for s in STRATEGIES.values()} == {"greedy", "order"}
+    for name, strategy in STRATEGIES.items():
+        assert strategy.name == name
+        assert strategy.what
+        assert (strategy.kind == "greedy") == (strategy.objective in OBJECTIVES)

@@ -1,0 +1,250 @@
+"""Strategies on a model of which it is known where it decides, and on a random one."""
+
+from dataclasses import replace
+from importlib import import_module
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from decision_phases.errors import InputError
+from decision_phases.interventions import skip
+from decision_phases.pruning import STRATEGIES, RandomPool, prune, prune_one
+from decision_phases.pruning.prune import divide, gather, make_setting
+from decision_phases.readout import ask, find_phases, read
+
+
+@pytest.fixture(scope="session")
+def planted_set(planted_setting):
+    return planted_setting.search.questions + planted_setting.evaluation.questions
+
+
+def with_answers(questions, answers):
+    """The same questions with other right answers, in the order of the letters."""
+    order = sorted(range(len(questions)), key=lambda i: questions[i].id)
+    items = [replace(questions[i], answer=int(a)) for i, a in zip(order, answers, strict=True)]
+    return replace(questions, items=tuple(items))
+
+
+def by_strategy(setting, name):
+    return [step for step in prune_one(setting, name) if step.step > 0]
+
+
+def test_the_planted_model_decides_where_it_was_planted(planted_setting):
+    assert planted_setting.phases.transition == 3
+    assert planted_setting.phases.silent == (0, 1, 2)
+    assert planted_setting.phases.decisive == (3, 4, 5)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_protected_layers_are_never_removed(fresh, name):
+    for step in by_strategy(fresh, name):
+        assert not {0, 5} & set(step.cut)
+
+
+def test_protection_can_be_moved(planted, fresh):
+    setting = make_setting(planted, fresh.search, fresh.evaluation, up_to=3, protect=[1, 2, 3], draws=3)
+    for name in ("margin", "random", "deepest", "shallowest", "within_silent", "within_decisive"):
+        assert not {1, 2, 3} & {layer for step in prune_one(setting, name) for layer in step.cut}
+
+
+def test_nothing_protected_leaves_one_block(planted, fresh):
+    setting = make_setting(planted, fresh.search, fresh.evaluation, up_to=5, protect=(), draws=1)
+    assert prune_one(setting, "deepest")[-1].cut == (5, 4, 3, 2, 1)
+    with pytest.raises(InputError, match=r"6 blocks cannot be removed.*up_to can be 1\.\.5"):
+        make_setting(planted, fresh.search, fresh.evaluation, up_to=6, protect=())
+
+
+@pytest.mark.parametrize(("name", "phase"), [("within_silent", {1, 2}), ("within_decisive", {3, 4})])
+def test_a_phase_strategy_stays_in_its_phase_and_ends_with_it(fresh, name, phase):
+    steps = prune_one(fresh, name)
+    assert set(steps[-1].cut) == phase
+    assert [step.step for step in steps] == [0, 1, 2]
+    curves = gather(fresh, steps, [name])
+    assert any(f"{name} ends at 2 blocks" in note for note in curves.notes)
+
+
+def test_the_decisive_phase_is_searched_by_the_margin(fresh):
+    assert prune_one(fresh, "within_decisive")[-1].cut == (4, 3)
+
+
+def test_removing_the_planted_block_makes_the_transition_vanish(fresh):
+    intact, one, two = prune_one(fresh, "deepest")[:3]
+    assert (intact.transition, one.transition, two.transition) == (3, 3, None)
+    assert (intact.accuracy, one.accuracy, two.accuracy) == (1.0, 1.0, 0.0)
+    assert two.outcome == "no transition"
+    assert np.isnan(two.margin_by_layer[[3, 4]]).all()
+    assert not np.isnan(two.margin_by_layer[[0, 1, 2, 5]]).any()
+
+
+def test_a_cut_that_does_nothing_is_wholly_similar(fresh):
+    for step in prune_one(fresh, "shallowest")[:3]:  # blocks 1 and 2 do nothing
+        assert step.cka["debiased"] == pytest.approx(1.0, abs=1e-12)
+        assert step.cka["biased"] == pytest.approx(1.0, abs=1e-12)
+        assert step.cka["null_high"] < 1.0
+        assert step.decision_similarity == pytest.approx(1.0, abs=1e-12)
+        assert step.decision_agreement == 1.0
+    gone = prune_one(fresh, "shallowest")[3]
+    assert gone.cka == {}  # every two questions are equally far apart: there is nothing to align
+    assert gone.decision_similarity < 0.9
+    assert gone.decision_agreement == 0.0
+
+
+def test_option_frequency_follows_the_cut(fresh):
+    intact, _, two = prune_one(fresh, "deepest")[:3]
+    gold = np.bincount(fresh.evaluation.gold, minlength=4) / len(fresh.evaluation)
+    for k, name in enumerate(("W", "X", "Y", "Z")):
+        assert intact.option_frequency[name][5] == pytest.approx(gold[k])
+        assert two.option_frequency[name][5] == pytest.approx(
+            gold[k - 1]
+        )  # the wrong one that each letter likes
+        assert two.option_frequency[name][3] is None
+
+
+def test_numbers_of_a_step_are_those_of_reading_under_its_cut(tiny, facts):
+    setting = make_setting(tiny, ask(tiny, facts[:20]), ask(tiny, facts[20:]), up_to=3, draws=2, seed=4)
+    for name in ("margin", "random", "deepest"):
+        for step in prune_one(setting, name):
+            plain = read(tiny, setting.evaluation, under=skip(*step.cut) if step.cut else None)
+            assert step.accuracy == plain.final.accuracy
+            assert step.margin == pytest.approx(plain.final.margin.mean(), abs=1e-6)
+            assert np.array_equal(step.correct, plain.final.correct)
+            np.testing.assert_allclose(step.margin_by_layer, plain.margin.mean(axis=0), atol=1e-6)
+            np.testing.assert_allclose(step.accuracy_by_layer, plain.accuracy, atol=1e-12)
+            assert step.removed == (step.cut[-1] if step.cut else None)
+            assert len(step.cut) == step.step
+
+
+def test_cuts_grow_by_one_block_a_step_and_searches_keep_their_value(fresh):
+    for name in STRATEGIES:
+        steps = prune_one(fresh, name)
+        for seed in {step.seed for step in steps}:
+            own = [step for step in steps if step.seed == seed]
+            assert [step.step for step in own] == list(range(len(own)))
+            assert own[0].cut == () and own[0].removed is None  # noqa: PT018
+            for before, after in pairwise(own):
+                assert after.cut == (*before.cut, after.removed)
+        searched = STRATEGIES[name].kind == "greedy"
+        assert all((step.search_value is not None) == (searched and step.step > 0) for step in steps)
+
+
+def test_random_draws_come_from_the_pool_however_many_are_asked_for(fresh):
+    pool = RandomPool(fresh.candidates, fresh.seed)
+    for draws, up_to in ((1, 2), (3, 4)):
+        steps = prune_one(replace(fresh, draws=draws, up_to=up_to), "random")
+        assert {step.seed for step in steps} == set(range(draws))
+        for draw in range(draws):
+            last = [step for step in steps if step.seed == draw][-1]
+            assert last.cut == pool.order(draw)[:up_to]
+
+
+def test_random_does_not_depend_on_the_other_strategies(planted, planted_set):
+    settings = {"up_to": 2, "draws": 2, "seed": 9}
+    alone = prune(planted, planted_set, by="random", controls=False, **settings)
+    among = prune(planted, planted_set, by=["accuracy", "within_silent"], **settings)
+    assert [s.cut for s in alone.of("random")] == [s.cut for s in among.of("random")]
+    assert among.strategies == ("accuracy", "within_silent", "random", "deepest")
+
+
+def test_without_a_transition_phase_strategies_are_not_applicable(tiny, facts):
+    curves = prune(tiny, facts, by=["within_silent", "within_decisive"], up_to=1, draws=1)
+    assert curves.strategies == ("random", "deepest")
+    assert set(curves.not_applicable) == {"within_silent", "within_decisive"}
+    for reason in curves.not_applicable.values():
+        assert "no phases to target on the search questions: No transition" in reason
+
+
+def test_phase_strategies_alone_without_a_transition_give_empty_curves(tiny, facts):
+    curves = prune(tiny, facts, by="within_silent", up_to=1, controls=False)
+    assert curves.steps == ()
+    assert curves.to_pandas().empty
+    assert {"strategy", "step", "removed", "cut", "seed", "margin", "accuracy"} <= set(curves.to_pandas())
+    assert curves.to_dict() == {}
+
+
+def test_a_phase_whose_blocks_are_all_protected_is_not_applicable(planted, fresh):
+    setting = make_setting(planted, fresh.search, fresh.evaluation, up_to=2, protect=[0, 1, 2, 5])
+    assert prune_one(setting, "within_silent") == ()
+    curves = gather(setting, (), ["within_silent"])
+    assert curves.not_applicable == {"within_silent": "every block of the Silent Phase is protected"}
+
+
+def test_a_random_model_has_no_transition(tiny, facts):
+    phases = find_phases(read(tiny, facts))
+    assert phases.outcome == "no transition"
+    assert phases.phases is None
+
+
+def test_shuffled_labels_have_no_transition(planted, planted_set, shuffled_answers):
+    decisions = read(planted, with_answers(planted_set, shuffled_answers))
+    assert find_phases(decisions).outcome == "no transition"
+    assert find_phases(read(planted, planted_set)).transition == 3
+
+
+def test_removing_all_blocks_after_a_layer_is_the_logit_lens_there(tiny, facts):
+    intact = read(tiny, facts)
+    for layer in range(5):
+        cut = read(tiny, facts, under=skip(*range(layer + 1, 6)))
+        np.testing.assert_allclose(cut.final.scores, intact.scores[:, layer], atol=1e-5)
+        np.testing.assert_allclose(cut.final.margin, intact.margin[:, layer], atol=1e-6)
+        assert np.array_equal(cut.final.choice, intact.choice[:, layer])
+        assert cut.final.accuracy == intact.accuracy[layer]
+
+
+def test_questions_that_choose_do_not_measure(tiny, facts):
+    search, evaluation = divide(tiny, facts, 0.25, seed=1)
+    ids = [{item.id for item in side.questions} for side in (search, evaluation)]
+    assert not ids[0] & ids[1]
+    assert ids[0] | ids[1] == {item.id for item in facts}
+    assert (len(search), len(evaluation)) == (10, 30)
+    curves = prune(tiny, facts, by="margin", up_to=1, draws=1, split=0.25, seed=1)
+    assert curves.split is True
+    assert (curves.n_search, curves.n_evaluation) == (10, 30)
+    assert not any("optimistic" in note for note in curves.notes)
+
+
+def test_one_set_for_both_is_said(tiny, facts):
+    curves = prune(tiny, facts, by="margin", up_to=1, draws=1, split=None)
+    assert curves.split is False
+    assert curves.n_search == curves.n_evaluation == 40
+    assert any("same questions chose the cuts and measured them" in note for note in curves.notes)
+    assert "what chose also measures" in str(curves)
+    step = next(s for s in curves.of("margin") if s.step == 1)
+    assert step.search_value == pytest.approx(step.margin, abs=1e-9)
+
+
+def test_encoded_questions_are_refused(tiny, facts):
+    with pytest.raises(InputError, match="divided before they are encoded"):
+        prune(tiny, ask(tiny, facts))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"up_to": 5}, r"5 blocks cannot be removed: 4 of 6 are not protected.*1\.\.4"),
+        ({"up_to": 0}, "0 blocks cannot be removed"),
+        ({"up_to": 2, "protect": [0, 6]}, "6"),
+        ({"up_to": 2, "draws": 0}, "0 random draws"),
+        ({"by": "margins"}, "margin"),
+        ({"split": 0.0}, "split 0.0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(tiny, facts, monkeypatch, settings, message):
+    def refuse(*args, **kwargs):
+        raise AssertionError("ran")
+
+    for module, name in (("prune", "evaluate"), ("prune", "read"), ("search", "evaluate")):
+        monkeypatch.setattr(import_module(f"decision_phases.pruning.{module}"), name, refuse)
+    with pytest.raises(InputError, match=message):
+        prune(tiny, facts, **settings)
+
+
+def test_searches_share_what_they_know(fresh):
+    prune_one(fresh, "margin")
+    known = dict(fresh.known)
+    shared = prune_one(fresh, "accuracy")
+    assert known.items() <= fresh.known.items()
+    alone = prune_one(replace(fresh, known={}), "accuracy")
+    assert [(s.cut, s.search_value, s.accuracy, s.margin) for s in shared] == [
+        (s.cut, s.search_value, s.accuracy, s.margin) for s in alone
+    ]
