@@ -69,11 +69,38 @@ def run_study(
     )
     if resume:
         folder = resume_folder(out)
-        manifest.check_resumes(folder)
+        manifest = manifest.check_resumes(folder)
+        command = _first_command(folder) or command
     else:
         folder = new_folder(out, model.name)
     manifest.write(folder)
+    complete = False
+    try:
+        _run(model, settings, chosen, search, evaluation, folder, command, progress=progress)
+        complete = True
+    finally:
+        manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
+    return folder
 
+
+def _first_command(folder: Path) -> str:
+    """What was typed when the run began, not to continue it."""
+    path = folder / "summary.json"
+    return str(read_json(path).get("command", "")) if path.exists() else ""
+
+
+def _run(
+    model: ModelAccess,
+    settings: RunSettings,
+    chosen: QuestionSet,
+    search: EncodedQuestions,
+    evaluation: EncodedQuestions,
+    folder: Path,
+    command: str,
+    *,
+    progress: bool,
+) -> None:
+    """Measure and write, once everything is checked."""
     setting = _setting(model, search, evaluation, settings) if settings.strategies else None
     if setting is not None:
         decisions, search_phases = setting.intact, setting.phases
@@ -88,7 +115,7 @@ def run_study(
         phases,
         search_phases=search_phases,
         questions=chosen,
-        n_search=len(search),
+        n_search=len(search) if settings.strategies else 0,
         split=settings.split,
         seed=settings.seed,
         command=command,
@@ -96,8 +123,6 @@ def run_study(
     write_json(folder / "summary.json", base)
     if setting is not None:
         _prune(setting, settings, folder, base, progress=progress)
-    manifest.after(time.monotonic() - began, complete=True).write(folder)
-    return folder
 
 
 def choose_questions(settings: RunSettings) -> QuestionSet:
@@ -150,6 +175,9 @@ def check_budget(model: ModelAccess, settings: RunSettings) -> None:
     Raises:
         InputError: If a layer does not exist or too many are to be removed.
     """
+    if settings.draws < 1:
+        msg = f"{settings.draws} random draws given; --draws must be at least 1, for no curve stands without its control"
+        raise InputError(msg)
     kept = (0, model.n_layers - 1) if settings.protect is None else settings.protect
     for layer in kept:
         model.check_layer(layer)

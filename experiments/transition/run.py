@@ -1,0 +1,203 @@
+"""Does the transition exist on SmolLM2, and is pruning after it cheaper than before it?
+
+    uv run python experiments/transition/run.py             # about 25 minutes on 2 cores; continues where it stopped
+    uv run python experiments/transition/run.py --quick     # a small random model, as a check, under a minute
+
+Writes results.json, phases.csv, cuts.csv, comparisons.csv, figure.png and README.md beside this file (or to --out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import decision_phases as dp
+from decision_phases.readout import metrics
+from decision_phases.readout.observe import FinalObserver
+from decision_phases.readout.phases import locate
+from decision_phases.store import versions, write_json
+from decision_phases.studies.targeted import plan_cells, run_targeted
+from decision_phases.studies.trials import random_twin, shuffled_gold
+
+sys.path.insert(0, str(Path(__file__).parent))
+import settings
+from figure import draw
+from story import tell
+
+
+def main() -> None:
+    """Run what is not there yet, then write tables, figure and text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
+    parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
+    parser.add_argument("--out", type=Path, default=None, help="where results go")
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
+    out = args.out or (Path("runs/experiment-transition-quick") if args.quick else Path(__file__).parent)
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    every = dp.questions(s.QUESTIONS)
+
+    decisions = dp.read(model, every)
+    beside = dp.read(model, every, lens="last_blocks", last=s.LAST_BLOCKS)
+    phases = dp.find_phases(decisions, beside=beside, seed=s.SEED)
+    result: dict[str, Any] = {
+        "model": model.name,
+        "weights": model.weights,
+        "fingerprint": model.fingerprint,
+        "questions": {"name": every.name, "hash": every.content_hash, "n": len(every)},
+        "seed": s.SEED,
+        "versions": versions(),
+        "chance": decisions.chance,
+        "overall": describe(decisions, phases),
+        "last_blocks_lens": [float(v) for v in beside.margin.mean(axis=0)],
+        "controls": controls(model, decisions, s),
+        "letters": letters(model, every.limit(s.EXAMPLE_LETTERS, s.SEED)),
+    }
+    by_category = categories(decisions, s.SEED)
+    by_category.to_csv(out / "phases.csv", index=False)
+    result["categories"] = by_category.to_dict("records")
+
+    search = dp.ask(model, every.limit(s.N_SEARCH, s.SEED))
+    chosen = {item.id for item in search.questions}
+    rest = dp.questions(
+        [item for item in every if item.id not in chosen], name=every.name, scoring=every.scoring
+    )
+    evaluation = dp.ask(model, rest.limit(s.N_EVALUATION, s.SEED))
+    boundary = dp.find_phases(dp.read(model, search), seed=s.SEED)
+    result["boundary"] = boundary.to_dict()
+    result["equality"] = equality(model, evaluation, [i for i in s.EQUALITY_LAYERS if i < model.n_layers - 1])
+    if boundary.found:
+        first = [*s.FIRST_BLOCKS, boundary.transition]
+        cells, reasons = plan_cells(
+            boundary, exclusions={"none": (), "edges": first}, sizes=s.SIZES, draws=s.DRAWS, seed=s.SEED
+        )
+        targeted = run_targeted(
+            model, evaluation, boundary, cells, folder=out / "cells", not_testable=reasons, seed=s.SEED
+        )
+        table, comparisons = targeted.to_pandas(), targeted.compare()
+        result["intact_accuracy"] = float(targeted.intact.mean())
+        result["not_testable"] = dict(targeted.not_testable)
+    else:
+        table, comparisons = pd.DataFrame(), pd.DataFrame()
+        result["not_testable"] = {"phases": boundary.verdict}
+    table.to_csv(out / "cuts.csv", index=False)
+    comparisons.to_csv(out / "comparisons.csv", index=False)
+    result["cuts"], result["comparisons"] = table.to_dict("records"), comparisons.to_dict("records")
+    result["n_search"], result["n_evaluation"] = len(search), len(evaluation)
+    result["seconds"] = round(time.monotonic() - began)
+    write_json(out / "results.json", clean(result))
+    draw(decisions, beside, phases, table, result, out / "figure.png")
+    (out / "README.md").write_text(tell(clean(result)), encoding="utf-8")
+    sys.stderr.write(f"written to {out}\n")
+
+
+def describe(decisions: dp.Decisions, phases: dp.Phases) -> dict[str, Any]:
+    """Margins by layer and phases, as JSON values."""
+    return {
+        **phases.to_dict(),
+        "margin": [float(v) for v in decisions.margin.mean(axis=0)],
+        "excess_margin": [float(v) for v in decisions.excess_margin.mean(axis=0)],
+        "accuracy": [float(v) for v in decisions.accuracy],
+        "final_accuracy": decisions.final.accuracy,
+        "final_margin": float(decisions.final.margin.mean()),
+    }
+
+
+def categories(decisions: dp.Decisions, seed: int) -> pd.DataFrame:
+    """The transition in every category by itself."""
+    rows = []
+    labels = np.array([item.category for item in decisions.encoded.questions])
+    for category in decisions.encoded.questions.categories:
+        mine = np.flatnonzero(labels == category)
+        found = locate(decisions.scores[mine], decisions.gold[mine], seed=seed)
+        final = decisions.final
+        rows.append(
+            {
+                "category": category,
+                "questions": len(mine),
+                "accuracy": float(final.correct[mine].mean()),
+                "margin": float(final.margin[mine].mean()),
+                "outcome": found.outcome,
+                "transition": found.transition,
+                "ci_low": None if found.ci is None else found.ci[0],
+                "ci_high": None if found.ci is None else found.ci[1],
+                "p_value": found.p_value,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def controls(model: dp.ModelAccess, decisions: dp.Decisions, s: SimpleNamespace) -> dict[str, Any]:
+    """What the same method finds where there is nothing to find."""
+    outcomes = [
+        locate(decisions.scores, shuffled_gold(decisions, seed), seed=s.SEED).outcome
+        for seed in range(s.LABEL_SHUFFLES)
+    ]
+    twins = [dp.read(random_twin(model, seed), decisions.encoded) for seed in range(s.RANDOM_MODELS)]
+    return {
+        "shuffled_labels": {"n": len(outcomes), "transitions": outcomes.count("transition")},
+        "random_models": [
+            {"seed": i, "outcome": dp.find_phases(twin, seed=s.SEED).outcome, "accuracy": twin.final.accuracy}
+            for i, twin in enumerate(twins)
+        ],
+    }
+
+
+def letters(model: dp.ModelAccess, questions: dp.QuestionSet) -> dict[str, Any]:
+    """The same questions with the options shown and a letter asked for, in every cyclic order of the options."""
+    finals, shares = [], []
+    for steps in range(4):
+        read = dp.read(model, questions.rotated(steps), scoring="letter")
+        finals.append(read.final.accuracy)
+        shares.append(read.option_frequency().iloc[model.n_layers - 1].to_numpy())
+    share = np.mean(shares, axis=0)
+    return {
+        "n": len(questions),
+        "accuracy_by_rotation": finals,
+        "accuracy": float(np.mean(finals)),
+        "letter_share": [float(v) for v in share],
+    }
+
+
+def equality(model: dp.ModelAccess, encoded: Any, layers: list[int]) -> dict[str, Any]:
+    """Removing every block after layer l, against the logit lens at l."""
+    lens = dp.read(model, encoded)
+    cuts = [dp.skip(*range(layer + 1, model.n_layers)) for layer in layers]
+    runs = dp.evaluate(model, encoded, cuts, [FinalObserver()])
+    gaps = [
+        float(np.nanmax(np.abs(run["final"].scores - lens.scores[:, layer])))
+        for layer, run in zip(layers, runs, strict=True)
+    ]
+    same = metrics.choices(lens.scores)
+    return {"layers": layers, "largest_difference": max(gaps), "n": len(same)}
+
+
+def clean(value: Any) -> Any:
+    """JSON values: no NaN, no numpy."""
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    main()
