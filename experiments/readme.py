@@ -1,0 +1,84 @@
+"""Write the results that README.md states, from what the experiments left behind.
+
+uv run python experiments/readme.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results: written by experiments/readme.py -->", "<!-- end of results -->"
+
+
+def main() -> None:
+    """Replace what stands between the two marks."""
+    path = ROOT / "README.md"
+    path.write_text(with_results(path.read_text("utf-8")), encoding="utf-8")
+
+
+def with_results(text: str) -> str:
+    """Put the newest results into the text of README.md.
+
+    Args:
+        text: README.md.
+
+    Returns:
+        The same with its results replaced.
+    """
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    result = json.loads((ROOT / "experiments/transition/results.json").read_text("utf-8"))
+    return f"{head}{BEGIN}\n{transition(result)}\n{END}{tail}"
+
+
+def transition(r: dict[str, Any]) -> str:
+    """What the first experiment found, as a table.
+
+    Args:
+        r: Its results.json.
+
+    Returns:
+        Markdown.
+    """
+    o, shuffled, twins = r["overall"], r["controls"]["shuffled_labels"], r["controls"]["random_models"]
+    t = o["transition"]
+    where = (
+        f"yes: layer {t['layer']} of {o['n_layers']} (95% interval {t['ci_low']} to {t['ci_high']}); accuracy "
+        f"{o['final_accuracy']:.2f} at the end, chance {r['chance']:.2f}"
+        if t["layer"] is not None
+        else f"no: {o['verdict']}"
+    )
+    found = sum(twin["outcome"] == "transition" for twin in twins)
+    pairs = [c for c in r["comparisons"] if c["comparison"] == "decisive - silent"]
+    better = sum(c["low"] > 0 and c["p_holm"] < 0.05 for c in pairs)
+    worse = sum(c["high"] < 0 and c["p_holm"] < 0.05 for c in pairs)
+    cheaper = (
+        f"in {better} of {len(pairs)} comparisons at equal size (the reverse in {worse})"
+        if pairs
+        else "not testable"
+    )
+    rows = [
+        ("the decision forms at one depth", where),
+        (
+            "there is none where there should be none",
+            f"{shuffled['transitions']} of {shuffled['n']} with shuffled labels, {found} of {len(twins)} with random weights",
+        ),
+        ("pruning the Decisive Phase costs less than the Silent Phase", cheaper),
+        (
+            "the letter format shows the same",
+            f"no: {r['letters']['accuracy']:.2f} right, chance {r['chance']:.2f}; this model does not bind letters",
+        ),
+    ]
+    table = ["| claim | here |", "| --- | --- |", *(f"| {claim} | {here} |" for claim, here in rows)]
+    note = (
+        f"On {r['model']} ({r['weights']}), {r['questions']['n']} questions of `{r['questions']['name']}`, seed {r['seed']}; "
+        "tables, conditions and caveats in [experiments/transition](experiments/transition/README.md)."
+    )
+    return "\n".join(table) + "\n\n" + note
+
+
+if __name__ == "__main__":
+    main()
