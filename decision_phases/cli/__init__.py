@@ -1,1 +1,5 @@
-"""The command line, one file a command."""
+"""The command line, one file a command. Nothing heavy is imported before a command runs."""
+
+from decision_phases.cli.group import main
+
+__all__ = ["main"]

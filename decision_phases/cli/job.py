@@ -1,0 +1,124 @@
+"""Load, run, report: what `run`, `read` and `prune` share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from decision_phases.cli.arguments import check_model, check_settings
+from decision_phases.studies.settings import RunSettings
+
+
+def load_model(given: dict[str, Any], *, quiet: bool = False) -> Any:
+    """Load the model that the options name.
+
+    Args:
+        given: Values of `--model`, `--device`, `--dtype`, `--backend` and `--threads`.
+        quiet: Do not print the model and its parity line.
+
+    Returns:
+        The model.
+    """
+    import torch
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    from decision_phases.models import load
+
+    shown = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if shown and sys.stderr.isatty() and not given.get("no_progress"):
+        enable_progress_bars()  # a download may take long and keeps its bar; filling in weights does not
+    if given.get("threads"):
+        torch.set_num_threads(given["threads"])
+    return load(
+        given["model"],
+        device=given["device"],
+        dtype=given["dtype"],
+        backend=given["backend"],
+        quiet=quiet,
+    )
+
+
+def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
+    """Do a job and leave its folder, complete or not.
+
+    Args:
+        ctx: The context of the command.
+        settings: What to do.
+        out: The folder; None for `runs/<time>-<model>`, or with `--resume` the newest there.
+
+    Returns:
+        The folder, with figures and report.
+
+    Raises:
+        InputError: If something given cannot be used.
+        KeyboardInterrupt: On Ctrl-C, saying what was kept and how to continue.
+    """
+    from decision_phases.store import new_folder, resume_folder
+    from decision_phases.studies import run_study
+
+    given = ctx.params
+    resume = bool(given["resume"])
+    with _claimed(resume_folder(out) if resume else out and new_folder(out, "")) as early:
+        check_settings(settings)
+        model = load_model(given)
+        check_model(model, settings)
+        with _claimed(early or new_folder(None, model.name)) as folder:
+            assert folder is not None
+            try:
+                run_study(
+                    model,
+                    settings,
+                    out=folder,
+                    resume=resume,
+                    command=ctx.obj,
+                    progress=not given["no_progress"] and sys.stderr.isatty(),
+                )
+                illustrate(folder)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_left_behind(folder, ctx.obj)) from None
+    return folder
+
+
+def illustrate(folder: Path) -> None:
+    """Draw the figures and write the report of a folder.
+
+    Args:
+        folder: The folder.
+    """
+    from decision_phases.report import write_figures, write_report
+
+    write_figures(folder)
+    write_report(folder)
+
+
+@contextmanager
+def _claimed(folder: Path | None) -> Iterator[Path | None]:
+    """A folder that goes again if nothing was written into it."""
+    try:
+        yield folder
+    finally:
+        if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _left_behind(folder: Path, command: str) -> str:
+    """Write the report of what there is, and say how to continue."""
+    if not (folder / "manifest.json").is_file():
+        return "nothing was written yet"
+    what = "there are no results yet"
+    if (folder / "summary.json").is_file():
+        illustrate(folder)
+        what = f"what is finished is kept, and {folder / 'report.html'} shows it"
+    words = shlex.split(command)
+    more = [] if "--resume" in words else ["--resume"]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        more += ["--out", str(folder)]
+    return f"{what}\ncontinue with: {shlex.join([*words, *more])}"

@@ -1,0 +1,231 @@
+"""The options that commands share, each described once, with the defaults of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import reduce
+from typing import Any
+
+import click
+
+from decision_phases.studies.settings import RunSettings
+
+DEBUG = "decision_phases.debug"
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_DEFAULTS = {field.name: field.default for field in fields(RunSettings)}
+
+
+class NumberOr(click.ParamType):  # type: ignore[type-arg]
+    """A number, or one word that stands for None.
+
+    Attributes:
+        name: What help calls a value.
+        word: The word.
+        number: What the number is.
+    """
+
+    def __init__(self, name: str, word: str, number: click.IntRange | click.FloatRange) -> None:
+        self.name, self.word, self.number = name, word, number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn what was typed into a number, or into the word itself.
+
+        Args:
+            value: What was typed, or the default.
+            param: The option.
+            ctx: The context.
+
+        Returns:
+            A number, or the word: click takes None for "not given".
+        """
+        if value == self.word:
+            return value
+        try:
+            return self.number.convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}; it can also be {self.word!r}.", param, ctx)
+
+
+def together(*options: Decorator) -> Decorator:
+    """Put options into one decorator.
+
+    Args:
+        *options: Options, in the order in which help lists them.
+
+    Returns:
+        The decorator.
+    """
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+def setting(flags: str, name: str, **more: Any) -> Decorator:
+    """An option that sets a field of `RunSettings`, with that field's default.
+
+    Args:
+        flags: What is typed, as in "--up-to" or "--a/--no-a".
+        name: The field.
+        **more: For `click.option`.
+
+    Returns:
+        The option.
+    """
+    default = _DEFAULTS[name]
+    if default is not None:
+        more.setdefault("show_default", True)
+        more.setdefault("default", default)
+    return click.option(flags, name, **more)
+
+
+model = click.option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="A Hugging Face name, a local folder, or one of `decision-phases models`.  "
+    "[default: the bundled SmolLM2-135M-Instruct]",
+)
+
+hardware = together(
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="DEVICE",
+        help="cpu, cuda or cuda:N; auto takes CUDA where there is one.",
+    ),
+    click.option(
+        "--dtype",
+        default="auto",
+        show_default=True,
+        metavar="DTYPE",
+        help="float32, bfloat16, float16 or float64; auto is float32 where that fits in half of the memory.",
+    ),
+    click.option(
+        "--backend",
+        default="bridge",
+        show_default=True,
+        metavar="BACKEND",
+        help="TransformerLens object: bridge, or hooked (TransformerLens 3.9).",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Threads to compute with.  [default: torch decides]",
+    ),
+)
+
+questions = setting(
+    "--questions",
+    "questions",
+    metavar="NAME|FILE",
+    help="One of `decision-phases questions`, or a .jsonl, .csv or .parquet file.",
+)
+
+wording = together(
+    setting(
+        "--scoring",
+        "scoring",
+        metavar="SCORING",
+        help="letter, first_token, cloze (log-probability of the option), cloze_mean (per token), cloze_char (per "
+        "character) or cloze_pmi.  [default: the question set's own; a file must name one]",
+    ),
+    setting(
+        "--template",
+        "template",
+        metavar="NAME",
+        help="How a question is written: question_answer, q_a, answer, continuation or exam.  [default: the set's own]",
+    ),
+    setting(
+        "--show-options/--no-show-options",
+        "show_options",
+        help="Write the options into the prompt, or not.  [default: only in letter scoring]",
+    ),
+    setting(
+        "--shots",
+        "shots",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Solved examples before each question.",
+    ),
+)
+
+asking = together(questions, wording)
+
+subset = together(
+    setting(
+        "--limit",
+        "limit",
+        metavar="N|all",
+        type=NumberOr("number", "all", click.IntRange(min=1)),
+        help="Use at most so many questions, drawn by --seed in proportion to their categories; or all.",
+    ),
+    setting("--seed", "seed", type=click.IntRange(min=0), metavar="N", help="Seed of everything random."),
+)
+
+cutting = together(
+    *(
+        click.option(
+            flag,
+            metavar="LAYERS",
+            help=f"{what} of these layers throughout, as in 5,8 or 5-8. Layers count from 0.",
+        )
+        for flag, what in (
+            ("--skip", "Leave out the whole blocks"),
+            ("--skip-attention", "Leave out the attention"),
+            ("--skip-mlp", "Leave out the MLP"),
+        )
+    )
+)
+
+pruning = together(
+    setting(
+        "--split",
+        "split",
+        metavar="FRACTION|none",
+        type=NumberOr("fraction", "none", click.FloatRange(min=0, max=1, min_open=True, max_open=True)),
+        help="Share of the questions that choose what to remove; the others measure. "
+        "none uses all for both, which flatters.",
+    ),
+    setting(
+        "--up-to", "up_to", type=click.IntRange(min=1), metavar="N", help="Remove at most so many blocks."
+    ),
+    click.option(
+        "--protect",
+        metavar="LAYERS|none",
+        help="Never remove these layers, as in 0,29.  [default: the first and the last]",
+    ),
+    setting(
+        "--draws", "draws", type=click.IntRange(min=1), metavar="N", help="Random orders to compare with."
+    ),
+)
+
+keeping = together(
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an interrupted run: what is finished is not run again. Give the "
+        "options of that run again.",
+    ),
+    click.option(
+        "--quick",
+        is_flag=True,
+        help="Fewer questions, blocks and draws, for a first look; what is given wins.",
+    ),
+)
+
+progress = click.option("--no-progress", is_flag=True, help="Show no progress bars.")
+
+
+def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = value
+
+
+debug = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_remember,
+    help="Show the traceback of an error.",
+)

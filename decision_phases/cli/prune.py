@@ -1,0 +1,56 @@
+"""`decision-phases prune`: chosen strategies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from decision_phases.cli.run import finish, whole_job
+
+_CONTROLS = ("random", "deepest")
+
+
+@click.command(short_help="Remove blocks by strategies of your choice.")
+@click.option(
+    "--by",
+    default="margin",
+    show_default=True,
+    metavar="NAME,NAME",
+    help="margin, accuracy, within_silent, within_decisive, random, deepest or shallowest; several with commas.",
+)
+@click.option(
+    "--no-controls",
+    is_flag=True,
+    help=f"Leave out {' and '.join(_CONTROLS)}, which no curve should be without.",
+)
+@whole_job
+@click.pass_context
+def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
+    """Remove blocks one after the other by chosen strategies, beside random and deepest as controls.
+
+    \b
+    margin           the block whose removal leaves the largest mean margin, re-measured after every step
+    accuracy         the block whose removal leaves the highest accuracy
+    within_silent    as margin, from the Silent Phase only
+    within_decisive  as margin, from the Decisive Phase only
+    random           any block, in several orders (--draws)
+    deepest          the deepest block left
+    shallowest       the shallowest block left
+
+    Every step keeps accuracy, margin at every layer, where the transition now is, and how similar the decisions are to
+    the intact model's.
+
+    \b
+    Examples:
+      decision-phases prune --by margin,accuracy --up-to 8
+      decision-phases prune --by margin --protect 0,1,29 --draws 10
+      decision-phases prune --by within_decisive --split none --no-controls
+
+    Folder, report and Ctrl-C are as in `decision-phases run`.
+    """  # noqa: D301 - \b is click's mark for lines to be left as they are
+    wanted = tuple(name.strip() for name in by.split(",") if name.strip())
+    if not wanted:
+        raise click.BadParameter("names no strategy.", param_hint="--by")
+    controls = () if no_controls else _CONTROLS
+    finish(ctx, tuple(dict.fromkeys((*wanted, *controls))))
