@@ -106,23 +106,32 @@ class Manifest:
         """
         write_json(folder / "manifest.json", asdict(self))
 
-    def check_resumes(self, folder: Path) -> None:
-        """Refuse to continue a run of other arguments, weights or questions.
+    def check_resumes(self, folder: Path) -> Manifest:
+        """Refuse to continue a run of other arguments, weights, questions or versions.
 
         Args:
             folder: The run folder.
+
+        Returns:
+            This manifest with the start of the earlier run and the seconds that it took.
 
         Raises:
             InputError: Naming what differs.
         """
         old = read_json(folder / "manifest.json")
-        for name in ("model_fingerprint", "question_hash", "versions"):
-            if old.get(name) != dict(asdict(self)).get(name):
+        mine = asdict(self)
+        for name in ("model_fingerprint", "question_hash"):
+            if old.get(name) != mine[name]:
                 msg = f"{folder} was run with another {name.replace('_', ' ')}; start a new folder with --out"
                 raise InputError(msg)
-        mine, theirs = dict(self.arguments), dict(old.get("arguments", {}))
-        changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-        if changed:
-            shown = ", ".join(f"{k} ({theirs.get(k)} then, {mine.get(k)} now)" for k in changed)
-            msg = f"{folder} was run with other arguments: {shown}; start a new folder with --out"
-            raise InputError(msg)
+        for name in ("versions", "arguments"):
+            changed = _changes(old.get(name) or {}, mine[name])
+            if changed:
+                msg = f"{folder} was run with other {name}: {changed}; start a new folder with --out"
+                raise InputError(msg)
+        return replace(self, started=old.get("started", self.started), seconds=old.get("seconds", 0.0))
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    return ", ".join(f"{name} ({then.get(name)} then, {now.get(name)} now)" for name in names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def run_study(
         InputError: If something does not fit, before anything runs.
     """
     began = time.monotonic()
+    settings = replace(settings, strategies=tuple(dict.fromkeys(settings.strategies)))
     settings.check()
     chosen = choose_questions(settings)
     search, evaluation = divide_questions(model, chosen, settings)
@@ -176,7 +178,7 @@ def check_budget(model: ModelAccess, settings: RunSettings) -> None:
         InputError: If a layer does not exist or too many are to be removed.
     """
     if settings.draws < 1:
-        msg = f"{settings.draws} random draws given; --draws must be at least 1, for no curve stands without its control"
+        msg = f"{settings.draws} random draws given; at least 1 is needed, for no curve stands without its control"
         raise InputError(msg)
     kept = (0, model.n_layers - 1) if settings.protect is None else settings.protect
     for layer in kept:

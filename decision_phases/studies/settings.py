@@ -86,6 +86,7 @@ class RunSettings:
             Name → value.
         """
         given = {**asdict(replace(self, under=_intact())), "under": str(self.under)}
+        given["under_key"] = self.under.key  # what looks alike in words may hold other arrays
         given["strategies"] = list(self.strategies)
         given["protect"] = None if self.protect is None else list(self.protect)
         return given
