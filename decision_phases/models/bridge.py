@@ -31,15 +31,7 @@ class BridgeAccess(ModelAccess):
         self.d_vocab = int(tl.W_U.shape[-1])
         self.context_length = int(cfg.n_ctx) if getattr(cfg, "n_ctx", None) else None
         self.architecture = str(cfg.architecture)
-        self.processed = bool(getattr(tl, "compatibility_mode", False)) and bool(
-            getattr(cfg, "layer_norm_folding", False)
-        )
-
-    @property
-    def root(self) -> nn.Module:
-        """The Hugging Face model under the bridge."""
-        module: nn.Module = self.tl.original_model
-        return module
+        self.processed = bool(getattr(tl, "_weights_processed", False))
 
     def weights_of(self, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         """The named parameters of a module that are used when it runs; see `ModelAccess.weights_of`.

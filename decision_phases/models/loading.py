@@ -6,7 +6,7 @@ import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from decision_phases.models.hooked import HookedAccess, hooked_from_hf
 from decision_phases.models.parity import check_model, reference_logits
 from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
 
-Backend = Literal["bridge", "hooked"]
+_BACKENDS = ("bridge", "hooked")
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -36,7 +36,7 @@ def load(
     source: object = None,
     *,
     revision: str | None = None,
-    backend: Backend = "bridge",
+    backend: str = "bridge",
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tokenizer: Any | None = None,
@@ -76,8 +76,8 @@ def load(
     if source is not None and not isinstance(source, str | Path | nn.Module):
         msg = f"a model can be a name, a folder, a Hugging Face model or a TransformerLens object, not {source!r:.80}"
         raise InputError(msg)
-    if backend not in ("bridge", "hooked"):
-        raise unknown_name("backend", backend, ("bridge", "hooked"))
+    if backend not in _BACKENDS:
+        raise unknown_name("backend", backend, _BACKENDS)
     if isinstance(source, nn.Module) and _is_tl(source):
         model = _from_tl(source, tokenizer)
     else:
@@ -146,7 +146,7 @@ def _plain_tokenizer(own: Any | None) -> Any | None:
 def _from_hf(
     source: str | Path | nn.Module | None,
     revision: str | None,
-    backend: Backend,
+    backend: str,
     device: str | torch.device,
     dtype: str | torch.dtype,
     tokenizer: Any | None,
