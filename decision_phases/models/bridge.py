@@ -33,6 +33,12 @@ class BridgeAccess(ModelAccess):
         self.architecture = str(cfg.architecture)
         self.processed = bool(getattr(tl, "_weights_processed", False))
 
+    @property
+    def root(self) -> nn.Module:
+        """The Hugging Face model under the bridge."""
+        module: nn.Module = self.tl.original_model
+        return module
+
     def weights_of(self, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         """The named parameters of a module that are used when it runs; see `ModelAccess.weights_of`.
 
