@@ -6,12 +6,25 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from decision_phases.models import ModelAccess, load
 
 torch.set_num_threads(1)
+
+TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what depends on TransformerLens, which runs once more with the oldest version that is supported."""
+    for item in items:
+        on_tiny = TESTS in item.path.parents and "tiny" in getattr(item, "fixturenames", ())
+        if on_tiny or {TESTS / "models", TESTS / "engine"} & set(item.path.parents):
+            item.add_marker("tl")
 
 
 @pytest.fixture(scope="session")
