@@ -45,8 +45,7 @@ class HookedAccess(ModelAccess):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """The transformer blocks, which carry their own hooks."""
-        blocks: Sequence[nn.Module] = self.tl.blocks
-        return blocks
+        return list(self.tl.blocks)
 
     @property
     def engine_blocks(self) -> Sequence[nn.Module]:

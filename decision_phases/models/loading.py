@@ -178,7 +178,8 @@ def _from_hf(
     hf.eval()
     reference = reference_logits(hf)
     made = BridgeAccess if backend == "bridge" else HookedAccess
-    tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
+    with torch.random.fork_rng(devices=[]):  # both draw initial weights before they put in the real ones
+        tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
     model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
     check_model(model, reference, "plain transformers")
     return model

@@ -111,7 +111,7 @@ def tiny_vocabulary() -> tuple[str, ...]:
     words: set[str] = {"Question", " Answer", "Answer", "Text"}
     for line in lines:
         row = json.loads(line)
-        for text in (row["question"], *(f" {option}" for option in row["options"])):
+        for text in (row["question"], f" {row['question']}", *(f" {option}" for option in row["options"])):
             words.update(_PIECES.findall(text))
     words.update(f" {chr(c)}" for c in range(33, 127))
     words.update(chr(c) for c in range(32, 127))
