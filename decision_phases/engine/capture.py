@@ -102,7 +102,7 @@ def capture(
         model: The model.
         inputs: Encoded questions, or token sequences.
         sites: Sites to keep, of `models.SITES`.
-        layers: Layers to keep; all by default.
+        layers: Layers to keep; by default all that `under` leaves.
         positions: A symbolic position: "answer", "question", "option:0", "all".
         under: The intervention to run under; none by default.
 
@@ -112,7 +112,8 @@ def capture(
     Raises:
         InputError: If a site, layer or position does not exist.
     """
-    every = range(model.n_layers) if layers is None else layers
+    gone = under.removed_blocks if under else ()
+    every = [k for k in range(model.n_layers) if k not in gone] if layers is None else layers
     if not sites or not len(every):
         msg = "nothing is to be captured; name at least one site and one layer"
         raise InputError(msg)

@@ -88,7 +88,10 @@ def evaluate(
     for variant in variants:
         check_variant(model, variant, checked.sequences, len(checked))
     plan = plan_for(model, checked, variants, observe, memory_budget=memory_budget, max_tokens=max_tokens)
-    return _run(model, checked, plan, observe, progress=progress)
+    collectors: list[dict[str, Collector[Any]]] = [
+        {o.name: o.start(model, checked, variant) for o in observe} for variant in variants
+    ]
+    return _run(model, plan, observe, collectors, progress=progress)
 
 
 def plan_for(
@@ -119,11 +122,13 @@ def plan_for(
 
 
 def _run(
-    model: ModelAccess, inputs: Inputs, plan: Plan, observe: Sequence[AnyObserver], *, progress: bool
+    model: ModelAccess,
+    plan: Plan,
+    observe: Sequence[AnyObserver],
+    collectors: Sequence[Mapping[str, Collector[Any]]],
+    *,
+    progress: bool,
 ) -> Iterator[Evaluated]:
-    collectors: list[dict[str, Collector[Any]]] = [
-        {o.name: o.start(model, inputs, variant) for o in observe} for variant in plan.variants
-    ]
     reads = tuple(dict.fromkeys(o.reads for o in observe))
     total = len(plan.variants) * sum(len(group) for group in plan.groups)
     bar = tqdm(

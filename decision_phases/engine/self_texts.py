@@ -68,10 +68,14 @@ def sample_texts(
     tokenizer = model.tokenizer
     start = None if tokenizer is None else (tokenizer.bos_token_id or tokenizer.eos_token_id)
     if tokenizer is None or start is None or not model.capabilities.cached_generation:
-        msg = f"{model.name} cannot write texts: that takes a tokenizer with a BOS token and a key-value cache"
+        msg = (
+            f"{model.name} cannot write texts: that takes a tokenizer with a BOS token and a key-value cache"
+        )
         raise InputError(msg)
     name = f"self-{model.name}-{count}x{length}"
-    key = hashlib.sha256(f"{model.fingerprint} {count} {length} {temperature} {seed}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{model.fingerprint} {count} {length} {temperature} {seed}".encode()).hexdigest()[
+        :16
+    ]
     path = cache_folder() / "texts" / f"{key}.json"
     if path.exists():
         return TextSet(name, tuple(json.loads(path.read_text("utf-8"))), seed=seed, source=f"sampled, {key}")

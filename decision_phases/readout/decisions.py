@@ -230,10 +230,16 @@ class Decisions:
 
         Returns:
             Columns question_id, category, question, layer, margin, excess_margin, logit_margin, choice, choice_text,
-            gold, gold_text, correct, p_gold, p_best_other, options.
+            gold, gold_text, correct, p_gold, p_best_other, options. A question without an id has "#" and its number.
+
+        Raises:
+            InputError: If every layer is removed.
         """
         items = self.encoded.questions
-        layers = np.array(self.survivors, dtype=np.int64)
+        if not self.survivors:
+            msg = "every layer is removed, so there is no layer to tabulate; `final` has the decision that is left"
+            raise InputError(msg)
+        layers = np.array(self.survivors)
         n = len(layers)
         rows = np.arange(self.n_questions).repeat(n).tolist()
         at = np.tile(layers, self.n_questions)
@@ -242,7 +248,7 @@ class Decisions:
         margin = self.margin[rows, at]
         return pd.DataFrame(
             {
-                "question_id": [items.label(i) for i in rows],
+                "question_id": [items[i].id or f"#{i}" for i in rows],
                 "category": [items[i].category for i in rows],
                 "question": [items[i].text for i in rows],
                 "layer": at,
@@ -296,6 +302,8 @@ class Decisions:
         """A table of layers, for Jupyter."""
         import html
 
+        if not self.survivors:
+            return f"<p>{html.escape(str(self))}</p>"
         table = pd.DataFrame({"margin": self.margin.mean(axis=0), "accuracy": self.accuracy})
         table.index.name = "layer"
         return f"<p>{html.escape(str(self))}</p>{table.round(3).to_html()}"

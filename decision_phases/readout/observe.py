@@ -150,11 +150,14 @@ class _Scores:
         self.sums[np.ix_(batch.indices, places)] = sums.T
 
     def _check(self, values: np.ndarray, places: list[int], owners: list[int]) -> None:
-        if np.isnan(values).any():
-            row, cell = np.argwhere(np.isnan(values))[0][:2]
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            place = tuple(np.argwhere(wrong)[0])
+            row, cell = place[:2]
+            what = "NaN" if np.isnan(values[place]) else "Infinity"
             at = "the embedding" if places[row] < 0 else f"layer {self.first_layer + places[row]}"
             msg = (
-                f"NaN in the logits at {at}, question {self.encoded.questions.label(owners[cell])} ({self.where}); "
+                f"{what} in the logits at {at}, question {self.encoded.questions.label(owners[cell])} ({self.where}); "
                 "try dtype='float32', or a smaller intervention"
             )
             raise InputError(msg)
