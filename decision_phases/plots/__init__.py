@@ -1,9 +1,18 @@
 """Figures: pure functions from arrays to matplotlib figures, without pyplot's global state."""
 
-from decision_phases.plots.frequency import option_frequency
+from decision_phases.plots.frequency import CategoryFrequency, option_frequency, option_frequency_by_category
 from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.style import save_figure
 
-__all__ = ["Curve", "margin_by_layer", "option_frequency", "pruning_curves", "save_figure", "transition_path"]
+__all__ = [
+    "CategoryFrequency",
+    "Curve",
+    "margin_by_layer",
+    "option_frequency",
+    "option_frequency_by_category",
+    "pruning_curves",
+    "save_figure",
+    "transition_path",
+]

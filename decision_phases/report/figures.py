@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from decision_phases.plots import (
     margin_by_layer,
     option_frequency,
+    option_frequency_by_category,
     pruning_curves,
     save_figure,
     transition_path,
 )
 from decision_phases.report.curves import curves, number, pair, paths
 from decision_phases.report.folder import RunFolder, read_run
+from decision_phases.report.frequency import MOST, category_frequencies, mean_frequency
 
 
 def write_figures(folder: Path) -> tuple[Path, ...]:
@@ -24,8 +26,9 @@ def write_figures(folder: Path) -> tuple[Path, ...]:
         folder: A run folder, complete or not.
 
     Returns:
-        Paths of ``margin_by_layer.png`` and, where they were measured, ``option_frequency.png``,
-        ``pruning_curves.png`` and one ``transition_path_<strategy>.png`` for each deterministic strategy.
+        Paths of ``margin_by_layer.png`` and, where they were measured, ``option_frequency.png`` or
+        ``option_frequency_by_category.png``, ``pruning_curves.png`` and
+        one ``transition_path_<strategy>.png`` for each deterministic strategy.
 
     Raises:
         InputError: If the folder has no usable summary.
@@ -57,13 +60,22 @@ def _margin(run: RunFolder) -> Figure:
 def _frequency(run: RunFolder) -> dict[str, Figure]:
     frequency = run.summary.get("option_frequency")
     if frequency is None:
-        return {}
+        return _frequency_by_category(run)
     n_options = len(frequency["options"])
     rows = [row if row is not None else [None] * n_options for row in frequency["values"]]
     values = np.stack([_numbers(row) for row in rows])
     gold = _numbers(frequency["gold"])
     layer = run.summary["transition"]["layer"]
     return {"option_frequency": option_frequency(values, gold, frequency["options"], transition=layer)}
+
+
+def _frequency_by_category(run: RunFolder) -> dict[str, Figure]:
+    categories = category_frequencies(run)
+    if not categories:
+        return {}
+    mean, layer = mean_frequency(categories), run.summary["transition"]["layer"]
+    figure = option_frequency_by_category(categories[:MOST], mean.entropy, mean.distance, transition=layer)
+    return {"option_frequency_by_category": figure}
 
 
 def _pruning(run: RunFolder) -> dict[str, Figure]:

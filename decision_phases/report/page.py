@@ -23,6 +23,7 @@ _SCRIPTS = (
     "chart.js",
     "layers.js",
     "frequency.js",
+    "multiples.js",
     "questions.js",
     "pruning.js",
     "path.js",
@@ -65,7 +66,8 @@ def _render(run: RunFolder) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(signed=signed, plain=_plain, span=span, text=_text)
-    script = _script()
+    script, data = _script(), page_data(run)
+    kept = [layer for layer, margin in enumerate(run.summary["margin"]) if margin is not None]
     return environment.get_template("report.html.j2").render(
         run=run,
         summary=run.summary,
@@ -76,7 +78,10 @@ def _render(run: RunFolder) -> str:
         style=Markup(_palette() + _asset("style.css")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(embed(page_data(run))),  # noqa: S704
+        frequencies=data["frequencies"],
+        drawn=any(curve["draws"] > 1 for curve in data["curves"]),
+        last=kept[-1] if kept else -1,
+        data=Markup(embed(data)),  # noqa: S704
     )
 
 

@@ -12,6 +12,7 @@ from decision_phases.plots import Curve
 from decision_phases.plots.style import stroke
 from decision_phases.report.curves import Path, curves, paths
 from decision_phases.report.folder import RunFolder
+from decision_phases.report.frequency import MOST, category_frequencies, mean_frequency
 
 _DIGITS = 4  # of what there is much of: one number for each question and layer
 _SUMMARY = (
@@ -30,7 +31,8 @@ def page_data(run: RunFolder) -> dict[str, Any]:
         run: A run folder, complete or not.
 
     Returns:
-        The per-layer values of the summary, ``transition``, ``questions`` (None if there are no decisions),
+        The per-layer values of the summary, ``transition``, ``frequencies`` (None unless categories have an
+        Option Frequency of their own), ``questions`` (None if there are no decisions),
         ``curves`` and ``paths`` (empty if nothing was pruned).
 
     Example:
@@ -44,6 +46,7 @@ def page_data(run: RunFolder) -> dict[str, Any]:
     return {
         **{name: run.summary.get(name) for name in _SUMMARY},
         "transition": {name: transition.get(name) for name in ("layer", "ci_low", "ci_high")},
+        "frequencies": _frequencies(run),
         "questions": None if run.decisions is None else question_data(run.decisions, run.summary["n_layers"]),
         "curves": [_curve(curve, rank) for rank, curve in enumerate(curves(run.pruning))],
         "paths": [_path(path) for path in paths(run.pruning)],
@@ -117,6 +120,29 @@ def _commitment(choice: Float[np.ndarray, " layer"]) -> int | None:
         return None
     differs = np.flatnonzero(choice[survivors] != choice[survivors[-1]])
     return int(survivors[differs[-1] + 1 if differs.size else 0])
+
+
+def _frequencies(run: RunFolder) -> dict[str, Any] | None:
+    categories = category_frequencies(run)
+    if not categories or run.summary.get("option_frequency") is not None:
+        return None
+    mean = mean_frequency(categories)
+    return {
+        "entropy": rounded(mean.entropy),
+        "distance": rounded(mean.distance),
+        "gold_entropy": round(mean.gold_entropy, _DIGITS),
+        "left_out": [category.name for category in categories[MOST:]],
+        "categories": [
+            {
+                "name": category.name,
+                "title": category.title,
+                "options": list(category.options),
+                "values": [rounded(row) for row in category.values],
+                "gold": rounded(category.gold),
+            }
+            for category in categories[:MOST]
+        ],
+    }
 
 
 def _curve(curve: Curve, rank: int) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from decision_phases.report.curves import curves, paths
+from decision_phases.report.curves import number, pair
 from decision_phases.report.folder import RunFolder
+from decision_phases.report.frequency import tell_frequency
+from decision_phases.report.removal import tell_boundary, tell_movement, tell_pruning
 
 _SHAPED = ("margin", "accuracy")
 
@@ -19,12 +20,13 @@ class Story:
         lead: What it means.
         frequency: What Option Frequency shows, or why it is undefined.
         pruning: What removing blocks did.
+        boundary: Where phase strategies saw the boundary, if not where the page shows it; else empty.
         movement: What happened to the transition.
         missing: What an interrupted run lacks; empty if it is complete.
         conditional: What the numbers are conditional on.
 
     Example:
-        >>> Story("a", "b", "c", "d", "e", (), ("f",)).headline
+        >>> Story("a", "b", "c", "d", "", "e", (), ("f",)).headline
         'a'
     """
 
@@ -32,6 +34,7 @@ class Story:
     lead: str
     frequency: str
     pruning: str
+    boundary: str
     movement: str
     missing: tuple[str, ...]
     conditional: tuple[str, ...]
@@ -58,9 +61,10 @@ def tell(run: RunFolder) -> Story:
     return Story(
         headline=_headline(run) if found else _no_headline(run),
         lead=_lead(run) if found else _no_lead(run),
-        frequency=_frequency(run),
-        pruning=_pruning(run),
-        movement=_movement(run),
+        frequency=tell_frequency(run),
+        pruning=tell_pruning(run),
+        boundary=tell_boundary(run),
+        movement=tell_movement(run),
         missing=_missing(run),
         conditional=_conditional(run),
     )
@@ -137,7 +141,7 @@ def _lead(run: RunFolder) -> str:
     if not before or not after:
         return f"No layer lies before it, so there is no Silent Phase. {_ending(run)}"
     behind = ": on average a wrong option is ahead" if max(before) < 0 else ""
-    ahead = ": the right option is ahead" if min(after) > 0 else ""
+    ahead = _ahead(run, layer) if min(after) > 0 else ""
     return (
         f"The model has {summary['n_layers']} layers, numbered from 0. Read out before layer {layer}, the "
         f"mean margin between the right option and its best competitor lies between {signed(min(before))} "
@@ -146,10 +150,30 @@ def _lead(run: RunFolder) -> str:
     )
 
 
+def _ahead(run: RunFolder, layer: int) -> str:
+    """That the right option leads, and where its lead is within its interval."""
+    lows = [pair(interval)[0] for interval in run.summary.get("margin_ci") or ()]
+    unsure = [at for at in range(layer, len(lows)) if lows[at] <= 0]
+    if not unsure:
+        return ": the right option is ahead"
+    runs = len(unsure) > 2 and unsure == list(range(unsure[0], unsure[-1] + 1))
+    listed = span(unsure) if runs else ", ".join(map(str, unsure))
+    where = f"layer{'s' * (len(unsure) > 1)} {listed}"
+    return (
+        f": the right option is ahead on average, though at {where} by less than the uncertainty of the mean"
+    )
+
+
 def _no_lead(run: RunFolder) -> str:
-    p_value = run.summary["transition"].get("p_value")
+    transition = run.summary["transition"]
+    p_value = transition.get("p_value")
     if p_value is not None and p_value >= 0.05:
         why = f"Its margins cannot be told from those with shuffled right answers (p = {p_value:.2g})."
+    elif transition.get("outcome") == "not located":
+        why = (
+            "The final decision is informed, but the mean margin does not stay above zero up to the last layer, so "
+            "there is no layer from which the right option leads."
+        )
     else:
         why = "The margin does not rise through the layers by more than its own uncertainty."
     return (
@@ -169,77 +193,6 @@ def _ending(run: RunFolder) -> str:
     )
 
 
-def _frequency(run: RunFolder) -> str:
-    frequency = run.summary.get("option_frequency")
-    if frequency is None:
-        reason = run.summary.get("option_frequency_reason") or "it was not measured"
-        return f"Option Frequency is undefined for these questions: {reason}."
-    best = max(
-        (
-            (share, layer, name)
-            for layer, row in enumerate(frequency["values"])
-            for share, name in _named(row, frequency)
-        ),
-        default=None,
-    )
-    if best is None:
-        return "No layer was read out."
-    share, layer, name = best
-    return (
-        f"How often each option would be chosen if the model answered from that layer. The most one-sided "
-        f"is layer {layer}, which would answer “{name}” to {share:.0%} of the questions."
-    )
-
-
-def _named(
-    row: Sequence[float | int | None] | None, frequency: dict[str, Any]
-) -> list[tuple[float | int, str]]:
-    pairs = zip(row or (), frequency["options"], strict=False)
-    return [(share, name) for share, name in pairs if share is not None]
-
-
-def _pruning(run: RunFolder) -> str:
-    found = curves(run.pruning)
-    if not found:
-        return _not_measured(run, "no blocks were removed")
-    parts = []
-    for curve in found:
-        name, last = curve.name.replace("_", " "), curve.accuracy[-1]
-        if curve.draws > 1:
-            drawn = f"{name}, {curve.draws} draws from {curve.low[-1]:.0%} to {curve.high[-1]:.0%}"
-            parts.append(f"{last:.0%} on average ({drawn})")
-        else:
-            parts.append(f"{last:.0%} ({name})")
-    most = max(int(curve.removed[-1]) for curve in found)
-    same = all(int(curve.removed[-1]) == most for curve in found)
-    reach = f"After {most} block{'s' * (most != 1)}" if same else "At the end of each curve"
-    start = "" if found[0].removed[0] else f"The intact model answers {found[0].accuracy[0]:.0%} correctly. "
-    return f"{start}{reach} it answers {', '.join(parts)}."
-
-
-def _not_measured(run: RunFolder, what: str) -> str:
-    return f"In this run {what}." if run.complete else f"Not measured: when the run stopped, {what}."
-
-
-def _movement(run: RunFolder) -> str:
-    followed = next((path for path in paths(run.pruning) if path.seed is None and len(path.rows) > 1), None)
-    if followed is None:
-        return _not_measured(run, "there is no removal order to follow")
-    before, after = followed.rows[0].get("transition"), followed.rows[-1].get("transition")
-    count = len(followed.rows[-1].get("cut") or ())
-    blocks = f"the strategy “{followed.label}” took {count} block{'s' * (count != 1)}"
-    if before is None and after is None:
-        return f"There was no transition before {blocks}, and none after."
-    if after is None:
-        gone = next(row["step"] for row in followed.rows if row.get("transition") is None)
-        return f"As {blocks}, the transition vanished: intact at layer {before}, missing from step {gone}."
-    if before is None:
-        return f"As {blocks}, a transition appeared, at layer {after}."
-    if before == after:
-        return f"As {blocks}, the transition ended where it began, at layer {before}."
-    return f"As {blocks}, the transition moved from layer {before} to {after}, counted in the intact model."
-
-
 def _missing(run: RunFolder) -> tuple[str, ...]:
     if run.complete:
         return ()
@@ -252,17 +205,31 @@ def _missing(run: RunFolder) -> tuple[str, ...]:
 
 
 def _conditional(run: RunFolder) -> tuple[str, ...]:
-    asked = run.summary["questions"]
-    if asked.get("split") is None or not asked.get("n_search"):
-        apart = "The same questions chose what to remove and measured it, so those accuracies are optimistic."
-    else:
-        apart = (
-            f"{asked['n_search']} search questions chose which blocks to remove, and "
-            f"{asked['n_evaluation']} others measured what that did."
-        )
-    return (
-        apart,
+    lines = (
+        _questions_apart(run) if run.pruning else "",
+        _ties(run),
         f"Intervals are {confidence(run)} over questions like these, for this model, wording and scoring.",
-        "Along a removal order they are conditional on it: they do not say how another order would do.",
+        "Along a removal order they are conditional on it: they do not say how another order would do."
+        if run.pruning
+        else "",
         "Margins of other scorings are another quantity and must not be compared with these.",
     )
+    return tuple(line for line in lines if line)
+
+
+def _questions_apart(run: RunFolder) -> str:
+    asked = run.summary["questions"]
+    if asked.get("split") is None or not asked.get("n_search"):
+        return "The same questions chose what to remove and measured it, so those accuracies are optimistic."
+    return (
+        f"{asked['n_search']} search questions chose which blocks to remove, and "
+        f"{asked['n_evaluation']} others measured what that did."
+    )
+
+
+def _ties(run: RunFolder) -> str:
+    rates = [(number(rate), -layer) for layer, rate in enumerate(run.summary.get("tie_rate") or ()) if rate]
+    if not rates or max(rates)[0] < 0.01:
+        return ""
+    rate, layer = max(rates)
+    return f"Ties go to the option listed first; there are most at layer {-layer}, in {rate:.0%} of the questions."

@@ -288,3 +288,35 @@ def silent_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hostile() -> str:
     return HOSTILE
+
+
+def make_by_category(folder):
+    """Turn a run into one whose questions share their options only within categories."""
+    table = pd.read_parquet(folder / "decisions.parquet")
+    entries = {}
+    for number, name in enumerate(CATEGORIES[:3]):
+        options = [f"{name} {k}" for k in range(3)] + [HOSTILE]
+        values = [[0.0, 1.0, 0.0, 0.0]] * TRANSITION + [[0.5, 0.25, 0.25, 0.0]] * (N_LAYERS - TRANSITION)
+        gold = [0.25 + 0.25 * (k == number) - 0.25 * (k == 3) for k in range(4)]
+        entries[name] = {
+            "options": options,
+            "values": values,
+            "gold": gold,
+            "entropy": [],
+            "distance_from_gold": [],
+        }
+    assert table["category"].isin(CATEGORIES).all()
+    return change(
+        folder,
+        "summary.json",
+        {
+            "option_frequency": None,
+            "option_frequency_reason": "the questions do not share one closed set of options",
+            "option_frequency_by_category": entries,
+        },
+    )
+
+
+@pytest.fixture
+def category_folder(tmp_path: Path) -> Path:
+    return make_by_category(write_run(tmp_path / "categories"))

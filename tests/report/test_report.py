@@ -244,3 +244,147 @@ def test_decisions_without_a_column_are_refused(run_folder):
     pd.read_parquet(path).drop(columns=["gold"]).to_parquet(path)
     with pytest.raises(InputError, match="lacks gold"):
         write_report(run_folder)
+
+
+def test_option_frequency_within_categories_is_summed_up_in_words(category_folder):
+    """Before layer 23 one option always; gold (0.5, 0.25, 0.25) and its rotations have entropy 0.75."""
+    page = page_of(category_folder)
+    assert "but 3 categories do, with 12 questions each, so it is counted within each of them" in page.text
+    assert (
+        "In the Silent Phase the mean entropy of the choices is 0.00, at most 0.00: mostly one and the same option, "
+        "whatever the question; their distance from the frequency of the right answers is 0.67 on average. The last "
+        "layer has an entropy of 0.75, where the right answers have 0.75, and a distance of 0.17."
+    ) in page.text
+    assert "Option Frequency is undefined" not in page.text
+
+
+def test_option_frequency_within_categories_is_embedded(category_folder):
+    frequencies = page_of(category_folder).data["frequencies"]
+    summary = summary_of(category_folder)["option_frequency_by_category"]
+    assert [category["name"] for category in frequencies["categories"]] == sorted(summary)
+    for category in frequencies["categories"]:
+        assert category["values"] == summary[category["name"]]["values"]
+        assert category["gold"] == summary[category["name"]]["gold"]
+        assert category["title"] == f"{category['name']}, 12 questions"
+    assert frequencies["entropy"] == [0.0] * 23 + [0.75] * 7
+    np.testing.assert_allclose(frequencies["distance"][22], (0.75 + 0.5 + 0.75) / 3, atol=1e-4)
+    np.testing.assert_allclose(frequencies["distance"][23], (0.0 + 0.25 + 0.25) / 3, atol=1e-4)
+
+
+def test_at_most_twelve_categories_are_drawn_and_the_others_named(category_folder):
+    entry = summary_of(category_folder)["option_frequency_by_category"]["animals"]
+    many = {f"c{k:02d}": entry for k in range(14)}
+    rewrite(category_folder, "summary.json", option_frequency_by_category=many)
+    page = page_of(category_folder)
+    assert len(page.data["frequencies"]["categories"]) == 12
+    assert "Not drawn, but in summary.json: c12, c13." in page.text
+    assert "option_frequency_by_category" in [path.stem for path in write_figures(category_folder)]
+
+
+def test_removed_layers_have_no_option_frequency(category_folder):
+    entries = summary_of(category_folder)["option_frequency_by_category"]
+    for entry in entries.values():
+        entry["values"] = [*entry["values"][:7], [None] * 4, *entry["values"][8:]]
+    rewrite(category_folder, "summary.json", option_frequency_by_category=entries)
+    frequencies = page_of(category_folder).data["frequencies"]
+    assert frequencies["entropy"][7] is None
+    assert frequencies["entropy"][6] == 0.0
+    assert len(write_figures(category_folder)) > 3
+
+
+def test_without_phases_option_frequency_is_told_by_its_range(category_folder):
+    rewrite(category_folder, "summary.json", phases=None)
+    assert "Mean entropy lies between 0.00 and 0.75. The last layer has" in page_of(category_folder).text
+
+
+def test_margins_within_their_uncertainty_are_not_called_a_lead(run_folder):
+    summary = summary_of(run_folder)
+    for layer in (23, 24, 25):
+        summary["margin"][layer] = 0.01 * (layer - 22)
+        summary["margin_ci"][layer] = [-0.1, 0.1]
+    rewrite(run_folder, "summary.json", **summary)
+    expected = "on average, though at layers 23–25 by less than the uncertainty of the mean"
+    assert expected in page_of(run_folder).text
+    summary["margin_ci"][24] = [0.01, 0.1]
+    rewrite(run_folder, "summary.json", **summary)
+    assert "though at layers 23, 25 by less" in page_of(run_folder).text
+
+
+def test_an_informed_model_without_a_boundary_is_told_apart_from_one_that_knows_nothing(silent_folder):
+    transition = {**summary_of(silent_folder)["transition"], "p_value": 0.001, "outcome": "not located"}
+    rewrite(silent_folder, "summary.json", transition=transition)
+    text = page_of(silent_folder).text
+    assert "The final decision is informed, but the mean margin does not stay above zero" in text
+    assert "by more than its own uncertainty" not in text
+
+
+def test_strategies_that_end_early_are_told_with_their_length(run_folder):
+    pruning = summary_of(run_folder)["pruning"]
+    pruning["within_decisive"] = pruning["within_decisive"][:4]
+    rewrite(run_folder, "summary.json", pruning=pruning)
+    last = pruning["within_decisive"][-1]["accuracy"]
+    silent = pruning["within_silent"][3]["accuracy"]
+    text = page_of(run_folder).text
+    assert (
+        f"Its phase has no more blocks to give: within decisive ends after 3 blocks, at {last:.0%}." in text
+    )
+    assert f"With 3 blocks gone from the Silent Phase alone {silent:.0%} are left, " in text
+    assert f"from the Decisive Phase alone {last:.0%}." in text
+
+
+def test_another_boundary_on_the_search_questions_is_told(run_folder):
+    searched = {"layer": 26, "ci_low": 23, "ci_high": 27, "method": "zero_crossing"}
+    rewrite(run_folder, "summary.json", search_transition=searched)
+    text = page_of(run_folder).text
+    assert (
+        "use the boundary that the search questions show, layer 26; the evaluation questions show layer 23."
+        in text
+    )
+    assert "layer 26, interval 23–27; strategies within a phase go by this one" in text
+    rewrite(run_folder, "summary.json", search_transition={**searched, "layer": 23})
+    assert "use the boundary that the search questions show" not in page_of(run_folder).text
+
+
+def test_a_transition_that_comes_back_is_missing_only_from_its_last_loss(run_folder):
+    pruning = summary_of(run_folder)["pruning"]
+    for row, transition in zip(pruning["margin"], (23, None, 24, None, None, None, None), strict=True):
+        row["transition"] = transition
+        row["outcome"] = "transition" if transition else "not located"
+    rewrite(run_folder, "summary.json", pruning=pruning)
+    text = page_of(run_folder).text
+    assert "the transition was lost: intact at layer 23, missing from step 3." in text
+    assert "the decision still tells right from wrong better than chance" in text
+
+
+def test_ties_are_told_where_there_are_any(run_folder):
+    assert "Ties go to" not in page_of(run_folder).text
+    rewrite(run_folder, "summary.json", tie_rate=[0.0, 0.125, None, *[0.0] * 27])
+    assert "there are most at layer 1, in 12% of the questions" in page_of(run_folder).text
+
+
+def test_agreement_of_the_detectors_is_shown(run_folder):
+    said = "zero_crossing 23; within one layer: change_point 23; elsewhere: commitment 27."
+    transition = {**summary_of(run_folder)["transition"], "agreement": said}
+    rewrite(run_folder, "summary.json", transition=transition)
+    assert said.replace("_", " ") in page_of(run_folder).text
+
+
+def test_a_run_that_only_read_says_nothing_about_choosing(run_folder):
+    rewrite(run_folder, "summary.json", pruning={}, under="skip {29}")
+    (run_folder / "pruning.parquet").unlink()
+    text = page_of(run_folder).text
+    assert "In this run no blocks were removed." in text
+    assert "chose what" not in text
+    assert "chose which blocks" not in text
+    assert "skip {29}" in text
+
+
+def test_the_final_numbers_are_those_of_the_last_layer_there_is(run_folder):
+    summary = summary_of(run_folder)
+    for name in ("margin", "accuracy", "excess_margin"):
+        summary[name][29] = None
+    for name in ("margin_ci", "accuracy_ci"):
+        summary[name][29] = [None, None]
+    rewrite(run_folder, "summary.json", **summary)
+    shown = f"{summary['margin'][28]:+.2f}".replace("-", "−")
+    assert f"Final margin{shown}" in page_of(run_folder).text

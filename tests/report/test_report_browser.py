@@ -248,3 +248,27 @@ def test_without_script_the_numbers_are_there(visit, run_folder):
     low, high = summary_of(run_folder)["margin_ci"][23]
     assert page.get_by_role("cell", name=f"{signed(low)} to {signed(high)}").first.is_visible()
     assert page.locator("#layer-chart").is_hidden()
+
+
+def test_option_frequency_within_categories_follows_the_pointer(visit, category_folder, hostile):
+    page, summary = visit(category_folder), summary_of(category_folder)
+    assert page.locator("#frequency-multiples [data-category]").count() == 3
+    for layer, mean in ((5, "0.00"), (29, "0.75")):
+        page.mouse.move(*layer_at(page, layer))
+        assert f"Layer {layer}," in page.locator("#frequency-mean-reading").inner_text()
+        assert f"mean entropy {mean}" in page.locator("#frequency-mean-reading").inner_text()
+        for name, entry in summary["option_frequency_by_category"].items():
+            text = page.locator(f"[data-category={name}] .reading").inner_text()
+            shares = sorted((v for v in entry["values"][layer] if v), reverse=True)
+            assert [float(part.rsplit(" ", 1)[1]) for part in text.split(" · ")] == shares
+    page.locator("#frequency-mean").focus()
+    page.keyboard.press("Home")
+    assert "Layer 0, Silent Phase" in page.locator("#frequency-mean-reading").inner_text()
+
+
+@pytest.mark.parametrize("width", [320, 375, 1200])
+def test_categories_fit_the_width(visit, category_folder, width):
+    page = visit(category_folder, width)
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -22,9 +22,9 @@ function layerChart() {
     yAxis(drawing, yAccuracy, [0, 0.5, 1], left, (v) => plain(v, 1));
     svg(drawing, "line", { class: "zero", x1: left, x2: right, y1: yMargin(0), y2: yMargin(0) });
     svg(drawing, "line", { class: "chance", x1: left, x2: right, y1: yAccuracy(data.chance), y2: yAccuracy(data.chance) });
-    svg(drawing, "text", { x: right - 4, y: yAccuracy(data.chance) + 14, "text-anchor": "end" }, `chance ${plain(data.chance, 2)}`);
     svg(drawing, "text", { x: left + 8, y: margin.top + 18, class: "strong" }, "mean margin");
     svg(drawing, "text", { x: left + 8, y: accuracy.top + 18, class: "strong" }, "accuracy");
+    svg(drawing, "text", { x: left + 72, y: accuracy.top + 18 }, `dashed: chance ${plain(data.chance, 2)}`);
     series(drawing, x, yMargin, data.margin, data.margin_ci, half);
     series(drawing, x, yAccuracy, data.accuracy, data.accuracy_ci, half);
     layerAxis(drawing, x, accuracy.bottom, right - left, true);

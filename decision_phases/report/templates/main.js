@@ -3,6 +3,8 @@ document.documentElement.classList.add("live");
 layerChart();
 questionBrowser();
 frequencyChart();
+frequencyMean();
+frequencyMultiples();
 pruningChart();
 pathChart();
 if (navigator.clipboard && window.isSecureContext) {

@@ -1,0 +1,141 @@
+"""What removing blocks did, in sentences made from the numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from decision_phases.plots import Curve
+from decision_phases.report.curves import curves, paths
+from decision_phases.report.folder import RunFolder
+
+
+def tell_pruning(run: RunFolder) -> str:
+    """Return what removing blocks did to the accuracy.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        Sentences; that nothing was removed, if so.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tell_pruning(RunFolder(Path("."), {}, {}, None, {}, complete=True))
+        'In this run no blocks were removed.'
+    """
+    found = curves(run.pruning)
+    if not found:
+        return _not_measured(run, "no blocks were removed")
+    most = max(int(curve.removed[-1]) for curve in found)
+    full = [_reached(curve) for curve in found if curve.removed[-1] == most]
+    short = [
+        f"{_name(curve)} ends after {_blocks(int(curve.removed[-1]))}, at {curve.accuracy[-1]:.0%}"
+        for curve in found
+        if curve.removed[-1] < most
+    ]
+    start = "" if found[0].removed[0] else f"The intact model answers {found[0].accuracy[0]:.0%} correctly. "
+    ends = f" Its phase has no more blocks to give: {'; '.join(short)}." if short else ""
+    return f"{start}After {_blocks(most)} it answers {', '.join(full)}.{ends}{_phases_compared(found)}"
+
+
+def _name(curve: Curve) -> str:
+    return curve.name.replace("_", " ")
+
+
+def _blocks(count: int) -> str:
+    return f"{count} block{'s' * (count != 1)}"
+
+
+def _reached(curve: Curve) -> str:
+    last = curve.accuracy[-1]
+    if curve.draws == 1:
+        return f"{last:.0%} ({_name(curve)})"
+    drawn = f"{_name(curve)}, {curve.draws} draws from {curve.low[-1]:.0%} to {curve.high[-1]:.0%}"
+    return f"{last:.0%} on average ({drawn})"
+
+
+def _phases_compared(found: Sequence[Curve]) -> str:
+    """The two phase strategies at the largest number of blocks that both reach."""
+    by_name = {curve.name: curve for curve in found}
+    silent, decisive = by_name.get("within_silent"), by_name.get("within_decisive")
+    if silent is None or decisive is None:
+        return ""
+    count = min(int(silent.removed[-1]), int(decisive.removed[-1]))
+    if not count:
+        return ""
+    kept = [f"{c.accuracy[c.removed.tolist().index(count)]:.0%}" for c in (silent, decisive)]
+    return (
+        f" With {_blocks(count)} gone from the Silent Phase alone {kept[0]} are left, from the Decisive Phase alone "
+        f"{kept[1]}."
+    )
+
+
+def tell_boundary(run: RunFolder) -> str:
+    """Return where the phase strategies saw the boundary, if not where the page shows it.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        A sentence, or nothing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tell_boundary(RunFolder(Path("."), {"transition": {"layer": 3}}, {}, None, {}, complete=True))
+        ''
+    """
+    searched, shown = run.summary.get("search_transition") or {}, run.summary["transition"]["layer"]
+    layer = searched.get("layer")
+    if not any(name.startswith("within_") for name in run.pruning) or layer is None or layer == shown:
+        return ""
+    other = "no transition" if shown is None else f"layer {shown}"
+    return (
+        f"The strategies within a phase use the boundary that the search questions show, layer {layer}; the evaluation "
+        f"questions show {other}."
+    )
+
+
+def _not_measured(run: RunFolder, what: str) -> str:
+    return f"In this run {what}." if run.complete else f"Not measured: when the run stopped, {what}."
+
+
+def tell_movement(run: RunFolder) -> str:
+    """Return what happened to the transition along the first order of removal that is no random draw.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        A sentence.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tell_movement(RunFolder(Path("."), {}, {}, None, {}, complete=True))
+        'In this run there is no removal order to follow.'
+    """
+    followed = next((path for path in paths(run.pruning) if path.seed is None and len(path.rows) > 1), None)
+    if followed is None:
+        return _not_measured(run, "there is no removal order to follow")
+    before, after = followed.rows[0].get("transition"), followed.rows[-1].get("transition")
+    count = len(followed.rows[-1].get("cut") or ())
+    blocks = f"the strategy “{followed.label}” took {count} block{'s' * (count != 1)}"
+    if before is None and after is None:
+        return f"There was no transition before {blocks}, and none after."
+    if after is None:
+        return f"As {blocks}, {_vanished(followed.rows)}."
+    if before is None:
+        return f"As {blocks}, a transition appeared, at layer {after}."
+    if before == after:
+        return f"As {blocks}, the transition ended where it began, at layer {before}."
+    return f"As {blocks}, the transition moved from layer {before} to {after}, counted in the intact model."
+
+
+def _vanished(rows: Sequence[Mapping[str, Any]]) -> str:
+    """From which step on the transition is missing for good, and whether the model still knows something."""
+    present = max(i for i, row in enumerate(rows) if row.get("transition") is not None)
+    where = f"intact at layer {rows[0]['transition']}, missing from step {rows[present + 1]['step']}"
+    if rows[-1].get("outcome") == "not located":
+        return (
+            f"the transition was lost: {where}. In the end the mean margin is no longer above zero at the last layer, "
+            "though the decision still tells right from wrong better than chance"
+        )
+    return f"the transition vanished: {where}"
