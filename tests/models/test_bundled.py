@@ -96,7 +96,8 @@ def test_the_bundled_model_is_what_plain_transformers_runs(smollm2):
 
     assert (smollm2.n_layers, smollm2.n_heads, smollm2.d_model, smollm2.d_vocab) == (30, 9, 576, 49152)
     assert (smollm2.name, smollm2.weights) == ("SmolLM2-135M-Instruct", "Q4_1, dequantised")
-    assert smollm2.n_params == 134_515_008
+    # TransformerLens 3.9 gives the unembedding a bias of zeros.
+    assert smollm2.n_params - 134_515_008 in (0, smollm2.d_vocab)
     assert smollm2.parity.difference < 1e-4
     assert smollm2.parity.readout < 1e-4
     assert smollm2.parity.override < 1e-4
