@@ -119,7 +119,8 @@ def main() -> None:
       decision-phases questions facts       look at the questions
 
     Nothing is needed but this package: the model and the questions that are used by default come with it. Exit codes:
-    0 done, 2 something given cannot be used (the message says what would be), 130 interrupted, 1 with a traceback for anything else.
+    0 done, 2 something given cannot be used (the message says what would be), 130 interrupted, 1 with a traceback for
+    anything else.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 

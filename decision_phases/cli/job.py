@@ -66,11 +66,12 @@ def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
 
     given = ctx.params
     resume = bool(given["resume"])
-    with _claimed(resume_folder(out) if resume else out and new_folder(out, "")) as early:
+    made = not resume and (out is None or not out.exists())
+    with _cleared(resume_folder(out) if resume else out and new_folder(out, ""), made=made) as early:
         check_settings(settings)
         model = load_model(given)
         check_model(model, settings)
-        with _claimed(early or new_folder(None, model.name)) as folder:
+        with _cleared(early or new_folder(None, model.name), made=made) as folder:
             assert folder is not None
             try:
                 run_study(
@@ -100,12 +101,12 @@ def illustrate(folder: Path) -> None:
 
 
 @contextmanager
-def _claimed(folder: Path | None) -> Iterator[Path | None]:
-    """A folder that goes again if nothing was written into it."""
+def _cleared(folder: Path | None, *, made: bool) -> Iterator[Path | None]:
+    """A folder that, if it was made here, goes again if nothing was written into it."""
     try:
         yield folder
     finally:
-        if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+        if made and folder is not None and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 

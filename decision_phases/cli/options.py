@@ -23,10 +23,10 @@ class NumberOr(click.ParamType):  # type: ignore[type-arg]
     Attributes:
         name: What help calls a value.
         word: The word.
-        number: What the number is.
+        number: The click type of the number.
     """
 
-    def __init__(self, name: str, word: str, number: click.IntRange | click.FloatRange) -> None:
+    def __init__(self, name: str, word: str, number: Any) -> None:
         self.name, self.word, self.number = name, word, number
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -71,11 +71,8 @@ def setting(flags: str, name: str, **more: Any) -> Decorator:
     Returns:
         The option.
     """
-    default = _DEFAULTS[name]
-    if default is not None:
-        more.setdefault("show_default", True)
-        more.setdefault("default", default)
-    return click.option(flags, name, **more)
+    default = _DEFAULTS[name]  # given even if None: a flag without a default would be False
+    return click.option(flags, name, default=default, show_default=default is not None, **more)
 
 
 model = click.option(

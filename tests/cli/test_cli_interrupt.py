@@ -1,0 +1,134 @@
+"""Ctrl-C leaves a usable folder, from which the same numbers come as from a run that was left alone."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import decision_phases.studies.run as study
+from decision_phases.cli.job import illustrate
+
+SMALL = ("--model", "tiny-llama", "--limit", "40", "--up-to", "2", "--draws", "2", "--threads", "1")
+
+
+def summary_of(folder: Path) -> dict:
+    return {**json.loads((folder / "summary.json").read_text()), "command": ""}
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, when: int = 0) -> None:
+    """Ctrl-C, as if it were pressed at a call of a function of the job."""
+    real, calls = getattr(study, name), []
+
+    def stop(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) > when:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(study, name, stop)
+
+
+@pytest.mark.parametrize("finished", [0, 1, 3])
+def test_interrupted_while_pruning(finished, type_in, small_run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, "prune_one", when=finished)
+        result = type_in("run", *SMALL, "--out", "cut off")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.stderr
+    assert len(summary_of(Path("cut off"))["pruning"]) + len(
+        summary_of(Path("cut off"))["not_applicable"]
+    ) >= min(finished, 1)
+    assert json.loads(Path("cut off/manifest.json").read_text())["complete"] is False
+    assert Path("cut off/report.html").is_file()
+    assert str(Path("cut off/report.html")) in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("continue with: ")]
+    words = shlex.split(line.removeprefix("continue with: "))
+    assert words == ["decision-phases", "run", *SMALL, "--out", "cut off", "--resume"]
+    again = type_in(*words[1:])
+    assert again.exit_code == 0, again.output
+    assert summary_of(Path("cut off")) == summary_of(small_run[0])
+
+
+def test_a_folder_that_was_not_named_is_named(type_in, monkeypatch):
+    interrupt(monkeypatch, "prune_one")
+    result = type_in("run", *SMALL)
+    (folder,) = Path("runs").iterdir()
+    assert result.stderr.rstrip().endswith(f"--resume --out {folder}")
+
+
+def test_interrupted_before_there_are_results(type_in, monkeypatch):
+    interrupt(monkeypatch, "summarise")
+    result = type_in("run", *SMALL, "--out", "early")
+    assert result.exit_code == 130
+    assert "there are no results yet" in result.stderr
+    assert not Path("early/report.html").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "read"])
+def test_interrupted_before_anything_is_written(command, type_in, monkeypatch):
+    interrupt(monkeypatch, "choose_questions")
+    result = type_in(command, "--model", "tiny-llama", "--out", "never")
+    assert result.exit_code == 130
+    assert result.stderr.startswith("interrupted")
+    assert not Path("never").exists()
+
+
+def test_reading_without_a_folder_says_that_nothing_is_kept(type_in, monkeypatch):
+    interrupt(monkeypatch, "summarise")
+    result = type_in("read", "--model", "tiny-llama", "--limit", 20)
+    assert result.exit_code == 130
+    assert "nothing was kept" in result.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_a_signal_while_the_program_runs(type_in, tmp_path):
+    """Random orders enough to be sure that it is still pruning when the signal comes."""
+    words = [
+        "run",
+        "--model",
+        "tiny-llama",
+        "--limit",
+        "40",
+        "--up-to",
+        "3",
+        "--draws",
+        "40",
+        "--threads",
+        "1",
+    ]
+    out = tmp_path / "stopped"
+    program = subprocess.Popen(
+        [sys.executable, "-m", "decision_phases", *words, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+    )
+    ends = time.monotonic() + 240
+    while not (out / "pruning" / "margin.json").exists():
+        assert program.poll() is None, program.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    program.send_signal(signal.SIGINT)
+    _, said = program.communicate(timeout=120)
+    assert program.returncode == 130, said
+    assert "Traceback" not in said
+    assert "continue with: " in said
+    assert (out / "report.html").is_file()
+    assert "random" not in summary_of(out)["pruning"]
+    assert type_in(*words, "--out", out, "--resume").exit_code == 0
+    assert type_in(*words, "--out", "alone").exit_code == 0
+    assert summary_of(out) == summary_of(Path("alone"))
+    assert (out / "pruning.parquet").read_bytes() == Path("alone/pruning.parquet").read_bytes()
+
+
+def test_illustrating_is_possible_at_any_time(small_run):
+    (small_run[0] / "report.html").unlink()
+    illustrate(small_run[0])
+    assert (small_run[0] / "report.html").is_file()
