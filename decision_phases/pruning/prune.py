@@ -265,15 +265,18 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     """
     obstacles = {name: setting.obstacle(find_strategy(name)) for name in names}
     split = setting.search.key != setting.evaluation.key
-    notes = ["intervals are over questions and conditional on the cuts that were chosen"]
+    notes = ["Intervals are over questions and conditional on the cuts that were chosen."]
     if not split:
-        notes.append("the same questions chose the cuts and measured them: searched curves are optimistic")
+        notes.append("The same questions chose the cuts and measured them: searched curves are optimistic.")
     short = {
         name: len(setting.scope(find_strategy(name)))
         for name in names
         if not obstacles[name] and len(setting.scope(find_strategy(name))) < setting.up_to
     }
-    notes += [f"{name} ends at {n} blocks: its phase has no more" for name, n in short.items()]
+    notes += [
+        f"The strategy {name} ends at {n} blocks: its phase has no more that are not protected."
+        for name, n in short.items()
+    ]
     return Curves(
         tuple(steps),
         setting.intact.chance,

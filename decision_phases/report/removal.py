@@ -33,7 +33,7 @@ def tell_pruning(run: RunFolder) -> str:
         if curve.removed[-1] < most
     ]
     start = "" if found[0].removed[0] else f"The intact model answers {found[0].accuracy[0]:.0%} correctly. "
-    ends = f" Its phase has no more blocks to give: {'; '.join(short)}." if short else ""
+    ends = f" A phase ran out of blocks: {'; '.join(short)}." if short else ""
     return f"{start}After {_blocks(most)} it answers {', '.join(full)}.{ends}{_phases_compared(found)}"
 
 
@@ -62,10 +62,15 @@ def _phases_compared(found: Sequence[Curve]) -> str:
     count = min(int(silent.removed[-1]), int(decisive.removed[-1]))
     if not count:
         return ""
-    kept = [f"{c.accuracy[c.removed.tolist().index(count)]:.0%}" for c in (silent, decisive)]
+    first, second = (f"{c.accuracy[c.removed.tolist().index(count)]:.0%}" for c in (silent, decisive))
+    most = max(int(curve.removed[-1]) for curve in found)
+    spent = [
+        c.name.removeprefix("within_").title() for c in (silent, decisive) if count == c.removed[-1] < most
+    ]
+    no_choice = f"; the {' and the '.join(spent)} Phase had no others to choose from" if spent else ""
     return (
-        f" With {_blocks(count)} gone from the Silent Phase alone {kept[0]} are left, from the Decisive Phase alone "
-        f"{kept[1]}."
+        f" With {_blocks(count)} chosen from the Silent Phase alone it answers {first}, from the Decisive Phase alone "
+        f"{second}{no_choice}."
     )
 
 
@@ -125,7 +130,10 @@ def tell_movement(run: RunFolder) -> str:
     if before is None:
         return f"As {blocks}, a transition appeared, at layer {after}."
     if before == after:
-        return f"As {blocks}, the transition ended where it began, at layer {before}."
+        between = sorted({row.get("transition") or -1 for row in followed.rows} - {before})
+        seen = ["none" if layer < 0 else str(layer) for layer in between]
+        moved = f"; steps between had {', '.join(seen)}" if seen else ""
+        return f"As {blocks}, the transition ended where it began, at layer {before}{moved}."
     return f"As {blocks}, the transition moved from layer {before} to {after}, counted in the intact model."
 
 

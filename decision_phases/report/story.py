@@ -209,9 +209,6 @@ def _conditional(run: RunFolder) -> tuple[str, ...]:
         _questions_apart(run) if run.pruning else "",
         _ties(run),
         f"Intervals are {confidence(run)} over questions like these, for this model, wording and scoring.",
-        "Along a removal order they are conditional on it: they do not say how another order would do."
-        if run.pruning
-        else "",
         "Margins of other scorings are another quantity and must not be compared with these.",
     )
     return tuple(line for line in lines if line)

@@ -325,11 +325,9 @@ def test_strategies_that_end_early_are_told_with_their_length(run_folder):
     last = pruning["within_decisive"][-1]["accuracy"]
     silent = pruning["within_silent"][3]["accuracy"]
     text = page_of(run_folder).text
-    assert (
-        f"Its phase has no more blocks to give: within decisive ends after 3 blocks, at {last:.0%}." in text
-    )
-    assert f"With 3 blocks gone from the Silent Phase alone {silent:.0%} are left, " in text
-    assert f"from the Decisive Phase alone {last:.0%}." in text
+    assert f"A phase ran out of blocks: within decisive ends after 3 blocks, at {last:.0%}." in text
+    assert f"With 3 blocks chosen from the Silent Phase alone it answers {silent:.0%}, " in text
+    assert f"alone {last:.0%}; the Decisive Phase had no others to choose from." in text
 
 
 def test_another_boundary_on_the_search_questions_is_told(run_folder):
@@ -388,3 +386,12 @@ def test_the_final_numbers_are_those_of_the_last_layer_there_is(run_folder):
     rewrite(run_folder, "summary.json", **summary)
     shown = f"{summary['margin'][28]:+.2f}".replace("-", "−")
     assert f"Final margin{shown}" in page_of(run_folder).text
+
+
+def test_a_transition_that_moved_and_came_back_is_told(run_folder):
+    pruning = summary_of(run_folder)["pruning"]
+    for row, transition in zip(pruning["margin"], (23, 27, None, 23, 23, 23, 23), strict=True):
+        row["transition"] = transition
+    rewrite(run_folder, "summary.json", pruning=pruning)
+    text = page_of(run_folder).text
+    assert "the transition ended where it began, at layer 23; steps between had none, 27." in text

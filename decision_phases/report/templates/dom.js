@@ -16,11 +16,12 @@ const byId = (id) => document.getElementById(id);
 const known = (value) => value !== null && value !== undefined;
 
 function plain(value, digits = 3) {
-  return known(value) ? value.toFixed(digits).replace("-", "−") : "–";
+  return known(value) ? value.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "−") : "–";
 }
 function signed(value, digits = 3) {
   if (!known(value)) return "–";
-  return (value >= 0 ? "+" : "") + plain(value, digits);
+  const text = plain(value, digits);
+  return (text.startsWith("−") ? "" : "+") + text;
 }
 const percent = (value) => (known(value) ? Math.round(100 * value) + "%" : "–");
 
