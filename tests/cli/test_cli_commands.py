@@ -119,9 +119,9 @@ class TestPrune:
 
 class TestRead:
     def test_prints_every_layer_and_keeps_nothing(self, type_in):
-        result = type_in("read", "--model", "tiny-llama", "--limit", "all", "--skip", "2", "--skip-mlp", "4")
+        result = type_in("read", "--model", "tiny-llama", "--limit", 60, "--skip", "2", "--skip-mlp", "4")
         assert result.exit_code == 0, result.output
-        expected = read("tiny-llama", "facts", under=skip(2) + skip(4, part="mlp"))
+        expected = read("tiny-llama", question_set("facts", limit=60), under=skip(2) + skip(4, part="mlp"))
         lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
         assert lines["2"] == ["2", "removed"]
         for layer in (0, 1, 3, 4, 5):
