@@ -68,8 +68,9 @@ def transition(r: dict[str, Any]) -> str:
         ),
         ("pruning the Decisive Phase costs less than the Silent Phase", cheaper),
         (
-            "the letter format shows the same",
-            f"no: {r['letters']['accuracy']:.2f} right, chance {r['chance']:.2f}; this model does not bind letters",
+            "asked for a letter, with the options shown",
+            f"{r['letters']['accuracy']:.2f} right, chance {r['chance']:.2f}; its most frequent letter is "
+            f"{max(r['letters']['letter_share']):.0%} of its answers",
         ),
     ]
     table = ["| claim | here |", "| --- | --- |", *(f"| {claim} | {here} |" for claim, here in rows)]
