@@ -49,7 +49,7 @@ def applied(
     batch = None
     if sequences is not None:
         batch = Batch(tuple(sequences), tuple(range(len(sequences))), access.device)
-    hooks, table = lowered(access, under, batch)
+    hooks, table = lowered(access, under, None if batch is None else batch.rows)
     with (
         replaced_weights(access, under.edits),
         access.hooked(hooks),

@@ -30,6 +30,36 @@ class Cells:
         return int(self.rows.shape[0])
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a tensor of activations, as stretches of the sequences that they belong to.
+
+    Attributes:
+        sequences: For every row, its sequence (or one of those that share the stretch).
+        offset: Tokens of the sequence that come before the stretch.
+        width: Token positions in the tensor.
+    """
+
+    sequences: tuple[TokenSequence, ...]
+    offset: int
+    width: int
+
+    def places(self, positions: str, row: int) -> tuple[list[int], list[int], int]:
+        """Where a symbolic position lies in a row.
+
+        Args:
+            positions: A symbolic position.
+            row: The row.
+
+        Returns:
+            Columns of the tensor, which of all the positions of the sequence these are, and how many it has.
+        """
+        sequence = self.sequences[row]
+        every = resolve(positions, sequence.spans, len(sequence.tokens))
+        inside = [i for i, at in enumerate(every) if self.offset <= at < self.offset + self.width]
+        return [every[i] - self.offset for i in inside], inside, len(every)
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Sequences that run together.
@@ -50,6 +80,11 @@ class Batch:
         width = max(len(s) for s in self.sequences)
         padded = [[*s.tokens, *[0] * (width - len(s))] for s in self.sequences]
         return torch.tensor(padded, device=self.device)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of its activations."""
+        return Rows(self.sequences, 0, int(self.tokens.shape[1]))
 
     def cells(self, positions: str) -> Cells:
         """The token positions that a symbolic position stands for, in every sequence.

@@ -8,12 +8,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from decision_phases.engine.batches import make_batches
 from decision_phases.engine.inputs import Inputs, as_inputs, check_inputs
 from decision_phases.engine.lower import check_variant
 from decision_phases.engine.observers import AnyObserver, Collector, ReadRows
 from decision_phases.engine.plan import Plan, make_plan
 from decision_phases.engine.run import walk, wanted_layers
+from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -117,8 +117,36 @@ def plan_for(
         The plan.
     """
     deepest = max(max(wanted_layers(o.reads, model.n_layers)) for o in observe)
-    batches = make_batches(inputs.sequences, device=model.device, max_tokens=max_tokens)
-    return make_plan(model, variants, batches, last_layer=deepest + 1, memory_budget=memory_budget)
+    ends, alike = _ends(inputs, observe), _alike(inputs, variants)
+
+    def trees(*, share: bool) -> list[Tree]:
+        return make_trees(
+            inputs.sequences,
+            ends=ends,
+            share=share,
+            share_all=alike,
+            device=model.device,
+            max_tokens=max_tokens,
+        )
+
+    found, note = trees(share=True), ""
+    if any(len(tree.stretches) > 1 for tree in found) and not model.shares_text:
+        note = f"{model.architecture} cannot continue text computed before, so shared text is computed every time"
+        found = trees(share=False)
+    return make_plan(model, variants, found, last_layer=deepest + 1, memory_budget=memory_budget, note=note)
+
+
+def _ends(inputs: Inputs, observe: Sequence[AnyObserver]) -> list[int]:
+    """How many tokens of each sequence must be computed: none after the last position that is read."""
+    if any(o.reads.positions != "read" for o in observe):
+        return [len(s) for s in inputs.sequences]
+    return [s.read[-1] + 1 if s.read else len(s) for s in inputs.sequences]
+
+
+def _alike(inputs: Inputs, variants: Sequence[Intervention]) -> bool:
+    """Whether every edit treats text that different questions begin with alike."""
+    edits = {edit for variant in variants for edit in variant.edits}
+    return all(edit.positions == "all" and not edit.per_question for edit in edits) or len(inputs) == 1
 
 
 def _run(
@@ -130,7 +158,7 @@ def _run(
     progress: bool,
 ) -> Iterator[Evaluated]:
     reads = tuple(dict.fromkeys(o.reads for o in observe))
-    total = len(plan.variants) * sum(len(group) for group in plan.groups)
+    total = len(plan.variants) * sum(len(tree.leaves) for group in plan.groups for tree in group)
     bar = tqdm(
         total=total, disable=not progress, desc=f"{len(plan.variants)} variants ({plan.saved:.0%} saved)"
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decision_phases.engine.batches import Batch
+from decision_phases.engine.batches import Rows
 from decision_phases.errors import InputError
 from decision_phases.interventions import (
     Affine,
@@ -88,12 +88,12 @@ def _check_places(edit: Edit, sequences: Sequence[TokenSequence]) -> None:
             raise InputError(msg) from error
 
 
-def layer_hooks(edits: Sequence[Edit], batch: Batch | None, readers: Sequence[Hook] = ()) -> list[Hook]:
+def layer_hooks(edits: Sequence[Edit], rows: Rows | None, readers: Sequence[Hook] = ()) -> list[Hook]:
     """Lower the edits of one layer whose block is kept.
 
     Args:
         edits: Edits of one layer, in order.
-        batch: What runs; None if only edits at all positions, equal for all questions, are allowed.
+        rows: What runs; None if only edits at all positions, equal for all questions, are allowed.
         readers: Hooks of the same layer that look on; they see what the edits at their own site leave.
 
     Returns:
@@ -108,23 +108,23 @@ def layer_hooks(edits: Sequence[Edit], batch: Batch | None, readers: Sequence[Ho
             site = {"attention": "attn_out", "mlp": "mlp_out"}[edit.site]
             hooks.append((edit.layer, site, torch.zeros_like))
         elif edit.site == "resid_mid":
-            late.extend(_at_resid_mid(edit, batch))  # writes by way of attn_out, after that has been read
+            late.extend(_at_resid_mid(edit, rows))  # writes by way of attn_out, after that has been read
         else:
-            hooks.append((edit.layer, edit.site, _edited(edit, batch)))
+            hooks.append((edit.layer, edit.site, _edited(edit, rows)))
     return [*hooks, *readers, *late]
 
 
-def stand_in(edits: Sequence[Edit], batch: Batch | None) -> Callable[[Tensor], Tensor]:
+def stand_in(edits: Sequence[Edit], rows: Rows | None) -> Callable[[Tensor], Tensor]:
     """Lower the edits of a layer whose block is removed: the identity, or the map inserted in its place.
 
     Args:
         edits: Edits of one layer.
-        batch: What runs.
+        rows: What runs.
 
     Returns:
         A function of the residual entering the block.
     """
-    maps = [_edited(edit, batch) for edit in edits if edit.op != "skip"]
+    maps = [_edited(edit, rows) for edit in edits if edit.op != "skip"]
 
     def run(x: Tensor) -> Tensor:
         for fn in maps:
@@ -174,13 +174,13 @@ def replaced_weights(model: ModelAccess, edits: Sequence[Edit]) -> Iterator[None
             parameter.data = old
 
 
-def _at_resid_mid(edit: Edit, batch: Batch | None) -> list[Hook]:
+def _at_resid_mid(edit: Edit, rows: Rows | None) -> list[Hook]:
     """The stream between attention and MLP is edited by way of what attention adds to it.
 
     A bridge has its hook there on the input of the second norm, past the point where the stream branches.
     """
     entering: list[Tensor] = []
-    change = _edited(edit, batch)
+    change = _edited(edit, rows)
 
     def remember(x: Tensor) -> None:
         entering[:] = [x]
@@ -191,8 +191,8 @@ def _at_resid_mid(edit: Edit, batch: Batch | None) -> list[Hook]:
     return [(edit.layer, "resid_pre", remember), (edit.layer, "attn_out", write)]
 
 
-def _edited(edit: Edit, batch: Batch | None) -> Callable[[Tensor], Tensor]:
-    if batch is None and (edit.positions != "all" or edit.per_question):
+def _edited(edit: Edit, rows: Rows | None) -> Callable[[Tensor], Tensor]:
+    if rows is None and (edit.positions != "all" or edit.per_question):
         msg = (
             f"'{edit}' depends on the question or on positions in it; give the questions that will be run, or use "
             "dp.read(model, questions, under=...)"
@@ -202,30 +202,30 @@ def _edited(edit: Edit, batch: Batch | None) -> Callable[[Tensor], Tensor]:
     def fn(x: Tensor) -> Tensor:
         out = x.clone()
         view = out if edit.head is None else out[:, :, edit.head]
-        if batch is None or (edit.positions == "all" and not edit.per_question):
+        if rows is None or (edit.positions == "all" and not edit.per_question):
             view[...] = _changed(edit, view, None)
             return out
-        if x.shape[:2] != batch.tokens.shape:
+        if tuple(x.shape[:2]) != (len(rows.sequences), rows.width):
             msg = (
-                f"'{edit}' was made for sequences of the shape {tuple(batch.tokens.shape)}, but the model runs on "
-                f"{tuple(x.shape[:2])}; run exactly the sequences that were given, right-padded"
+                f"'{edit}' was made for sequences of the shape {(len(rows.sequences), rows.width)}, but the model runs "
+                f"on {tuple(x.shape[:2])}; run exactly the sequences that were given, right-padded"
             )
             raise InputError(msg)
-        for row, sequence in enumerate(batch.sequences):
-            columns = list(_columns(edit, batch, row))
-            view[row, columns] = _changed(edit, view[row, columns], sequence.owner)
+        for row, sequence in enumerate(rows.sequences):
+            columns, which, total = rows.places(edit.positions, row)
+            if columns:
+                view[row, columns] = _changed(edit, view[row, columns], (sequence.owner, which, total))
         return out
 
     return fn
 
 
-def _columns(edit: Edit, batch: Batch, row: int) -> Sequence[int]:
-    sequence = batch.sequences[row]
-    return resolve(edit.positions, sequence.spans, len(sequence.tokens))
+def _changed(edit: Edit, old: Tensor, at: tuple[int, list[int], int] | None) -> Tensor:
+    """What an edit makes of activations `[..., d]`.
 
-
-def _changed(edit: Edit, old: Tensor, question: int | None) -> Tensor:
-    """What an edit makes of activations `[..., d]`; of one question's `[position, d]` where it differs by question."""
+    Where it differs by question, `old` is `[position, d]` of one, and `at` says of which question, which of the
+    positions that the edit writes at, and how many these are.
+    """
     value = edit.value
     if edit.op == "scale":
         assert isinstance(value, float)
@@ -234,21 +234,23 @@ def _changed(edit: Edit, old: Tensor, question: int | None) -> Tensor:
         mapped = old @ _like(value.weight.data, old)
         return mapped if value.bias is None else mapped + _like(value.bias.data, old)
     if isinstance(value, Noise):
-        assert question is not None
-        drawn = noise_values(
-            edit.seed or 0, question, edit.layer, tuple(old.shape), site=edit.site, head=edit.head
-        )
+        assert at is not None
+        question, which, total = at
+        shape = (total, *old.shape[1:])
+        drawn = noise_values(edit.seed or 0, question, edit.layer, shape, site=edit.site, head=edit.head)[
+            which
+        ]
         wide = old.to(torch.promote_types(old.dtype, torch.float32))
         width = wide.std(-1, unbiased=False, keepdim=True) if value.relative_to == "token_std" else 1.0
         added: Tensor = value.variance**0.5 * width * _like(drawn, wide)
         return old + added.to(old.dtype)
     new: Tensor
     if isinstance(value, PerQuestion):
-        assert question is not None
-        source = question
+        assert at is not None
+        source, which, total = at
         if edit.op == "resample":
-            source = resample_index(edit.seed or 0, question, value.n_questions)
-        new = _like(np.array(value.at_positions(source, old.shape[0])), old)
+            source = resample_index(edit.seed or 0, source, value.n_questions)
+        new = _like(value.at_positions(source, total)[which], old)
     elif isinstance(value, Array):
         new = _like(value.data, old).expand_as(old)
     else:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from decision_phases.engine.batches import Batch
+from decision_phases.engine.trees import Tree
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 
@@ -52,18 +52,20 @@ class Plan:
         n_layers: Layers of the model.
         last_layer: Deepest layer that must be computed, plus 1.
         root: The trie.
-        groups: Batches that are walked together; one group unless memory is short.
+        groups: Trees of text that are walked together; one group unless memory is short.
         mode: "by block", or "whole model" for families whose blocks cannot be called one by one.
         reason: Why not "by block", else "".
+        note: What else is not reused, and why.
     """
 
     variants: tuple[Intervention, ...]
     n_layers: int
     last_layer: int
     root: Branch
-    groups: tuple[tuple[Batch, ...], ...]
+    groups: tuple[tuple[Tree, ...], ...]
     mode: str
     reason: str
+    note: str = ""
 
     @cached_property
     def naive_blocks(self) -> int:
@@ -97,13 +99,20 @@ class Plan:
         Returns:
             A few lines of text.
         """
-        batches = [batch for group in self.groups for batch in group]
+        trees = [tree for group in self.groups for tree in group]
+        batches = [batch for tree in trees for _, batch in tree.leaves]
         tokens = sum(len(s) for batch in batches for s in batch.sequences)
-        padded = sum(batch.tokens.numel() for batch in batches)
+        computed = sum(tree.computed for tree in trees)
         lines = [
             f"{len(self.variants)} variants × {sum(len(b.sequences) for b in batches)} sequences "
-            f"({tokens} tokens, {padded - tokens} of padding, {len(batches)} batches)",
+            f"({tokens} tokens in {len(batches)} batches)",
         ]
+        if any(len(tree.stretches) > 1 for tree in trees):
+            lines.append(f"shared text is computed once: {computed} token positions, padding included")
+        elif computed != tokens:
+            lines.append(
+                f"{computed} token positions are computed, padding included, nothing after the last read"
+            )
         if self.mode == "whole model":
             lines.append(f"every variant runs the whole model, nothing is reused: {self.reason}")
         else:
@@ -111,6 +120,8 @@ class Plan:
                 f"shared stretches of depth are computed once: {self.planned_blocks} blocks instead of "
                 f"{self.naive_blocks}, {self.saved:.0%} saved; at most {self.root.depth} residuals kept"
             )
+        if self.note:
+            lines.append(self.note)
         if len(self.groups) > 1:
             lines.append(f"in {len(self.groups)} passes over the variants, to stay within the memory budget")
         return "\n".join(lines)
@@ -119,19 +130,21 @@ class Plan:
 def make_plan(
     model: ModelAccess,
     variants: Sequence[Intervention],
-    batches: Sequence[Batch],
+    trees: Sequence[Tree],
     *,
     last_layer: int,
     memory_budget: int,
+    note: str = "",
 ) -> Plan:
     """Plan the evaluation of variants.
 
     Args:
         model: The model.
         variants: The interventions.
-        batches: The inputs.
+        trees: The inputs.
         last_layer: Deepest layer that must be computed, plus 1.
         memory_budget: Bytes that kept residuals and masks may take.
+        note: What else is not reused, and why.
 
     Returns:
         The plan.
@@ -140,14 +153,14 @@ def make_plan(
     if not model.capabilities.direct:
         reason = f"{model.architecture} changes the residual stream between its blocks"
     root = _branch(variants, tuple(range(len(variants))), 0, last_layer)
-    groups: list[list[Batch]] = []
+    groups: list[list[Tree]] = []
     room = 0
-    for batch in batches:
-        size = _bytes(model, batch, root.depth)
+    for tree in trees:
+        size = _bytes(model, tree, root.depth)
         if not groups or size > room:
             groups.append([])
             room = memory_budget
-        groups[-1].append(batch)
+        groups[-1].append(tree)
         room -= size
     return Plan(
         tuple(variants),
@@ -157,6 +170,7 @@ def make_plan(
         tuple(tuple(group) for group in groups),
         "whole model" if reason else "by block",
         reason,
+        note,
     )
 
 
@@ -174,8 +188,6 @@ def _branch(
     return Branch(start, last_layer, members, ())
 
 
-def _bytes(model: ModelAccess, batch: Batch, depth: int) -> int:
-    """Residuals kept, two more in flight, and the attention mask of the batch."""
-    rows, width = batch.tokens.shape
-    item = model.dtype.itemsize
-    return rows * width * model.d_model * item * (depth + 2) + rows * width * width * item
+def _bytes(model: ModelAccess, tree: Tree, depth: int) -> int:
+    """Residuals kept, two more in flight, and the attention masks."""
+    return model.dtype.itemsize * (tree.computed * model.d_model * (depth + 2) + tree.pairs)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from decision_phases.engine.batches import Batch, Cells
+from decision_phases.engine.batches import Batch, Cells, Rows
 from decision_phases.engine.lower import Hook, layer_hooks, removes_block, replaced_weights, stand_in
 from decision_phases.engine.observers import Reads
 from decision_phases.engine.plan import Branch, Plan
+from decision_phases.engine.trees import Tree
 from decision_phases.interventions import Edit, Intervention
-from decision_phases.models import Entry, ModelAccess
+from decision_phases.models import ModelAccess
+from decision_phases.models.shared_text import KeyValues, enter_after, gathered, run_after
 
 #: Called with (place of the variant, batch, what was read under each of the `Reads`).
 Deliver = Callable[[int, Batch, Mapping[Reads, Mapping[tuple[str, int], Tensor]]], None]
-_Found = dict[tuple[Reads, str, int], Tensor]
+#: (leaf, reads, site, layer) → parts, each with its places among the cells of the leaf's batch.
+_Found = dict[tuple[int, Reads, str, int], tuple[tuple[Int[Tensor, " cell"], Tensor], ...]]
+_State = tuple[tuple[Tensor, ...], _Found]
 
 
 def wanted_layers(reads: Reads, n_layers: int) -> range | tuple[int, ...]:
@@ -36,50 +42,35 @@ def wanted_layers(reads: Reads, n_layers: int) -> range | tuple[int, ...]:
 
 
 def walk(
-    model: ModelAccess,
-    plan: Plan,
-    group: Sequence[Batch],
-    reads: Sequence[Reads],
-    deliver: Deliver,
-    entries: Sequence[Entry] | None = None,
+    model: ModelAccess, plan: Plan, group: Sequence[Tree], reads: Sequence[Reads], deliver: Deliver
 ) -> None:
-    """Run every variant of a plan over a group of batches.
+    """Run every variant of a plan over a group of trees.
 
     Args:
         model: The model.
         plan: The plan.
-        group: Batches that are walked together.
+        group: Trees that are walked together.
         reads: What is read.
         deliver: Called for every variant and batch, as soon as a variant is through.
-        entries: The batches as `ModelAccess.enter` saw them, if they are at hand.
     """
-    if not plan.variants:
-        return
     with torch.no_grad():
         if plan.mode == "whole model":
             for place, variant in enumerate(plan.variants):
-                for batch in group:
-                    deliver(place, batch, _whole(model, variant, batch, reads))
+                for tree in group:
+                    for _, batch in tree.leaves:
+                        deliver(place, batch, _whole(model, variant, batch, reads))
             return
-        walkers = [
-            _Walker(model, plan, batch, reads, entries[i] if entries else model.enter(batch.tokens))
-            for i, batch in enumerate(group)
-        ]
-        states = [walker.entered() for walker in walkers]
-        _descend(plan, plan.root, walkers, states, deliver)
+        walkers = [_Walker(model, plan, tree, reads) for tree in group]
+        _descend(plan, plan.root, walkers, [walker.entered() for walker in walkers], deliver)
 
 
 def _descend(
-    plan: Plan,
-    branch: Branch,
-    walkers: Sequence[_Walker],
-    states: list[tuple[Tensor, _Found]],
-    deliver: Deliver,
+    plan: Plan, branch: Branch, walkers: Sequence[_Walker], states: list[_State], deliver: Deliver
 ) -> None:
     variant = plan.variants[branch.variants[0]]
     for layer in range(branch.start, branch.stop):
         for i, walker in enumerate(walkers):
-            states[i] = walker.step(layer, variant.at(layer), *states[i])
+            states[i] = walker.step(layer, variant.at(layer), states[i])
     for child in branch.children[:-1]:
         _descend(plan, child, walkers, list(states), deliver)
     if branch.children:
@@ -87,49 +78,105 @@ def _descend(
         return
     for place in branch.variants:
         for (_, found), walker in zip(states, walkers, strict=True):
-            deliver(place, walker.batch, _by_reads(found, walker.reads))
+            for leaf, (_, batch) in enumerate(walker.tree.leaves):
+                deliver(place, batch, _by_reads(found, walker.reads, leaf))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Cells of one stretch that are read for one leaf."""
+
+    leaf: int
+    reads: Reads
+    cells: Cells
+    places: Int[Tensor, " cell"]
 
 
 class _Walker:
-    """One batch on its way through the blocks."""
+    """One tree of text on its way through the blocks."""
 
-    def __init__(
-        self, model: ModelAccess, plan: Plan, batch: Batch, reads: Sequence[Reads], entry: Entry
-    ) -> None:
-        self.model, self.batch, self.reads, self.entry = model, batch, reads, entry
-        self.cells = {r.positions: batch.cells(r.positions) for r in reads}
+    def __init__(self, model: ModelAccess, plan: Plan, tree: Tree, reads: Sequence[Reads]) -> None:
+        self.model, self.tree, self.reads = model, tree, reads
         self.wanted = {(r, layer) for r in reads for layer in wanted_layers(r, plan.n_layers)}
-
-    def entered(self) -> tuple[Tensor, _Found]:
-        resid = self.entry.resid
-        found = {
-            (r, "resid_post", -1): _gather(resid, self.cells[r.positions])
-            for r in self.reads
-            if (r, -1) in self.wanted and "resid_post" in r.sites
-        }
-        return resid, found
-
-    def step(self, layer: int, edits: Sequence[Edit], resid: Tensor, found: _Found) -> tuple[Tensor, _Found]:
-        here = [r for r in self.reads if (r, layer) in self.wanted]
-        found = dict(found) if here else found
-        if removes_block(edits):
-            resid = stand_in(edits, self.batch)(resid)
-            # The final layer is read even if its block is gone: it is what the model says.
-            for r in here:
-                if r.layers == "final" and "resid_post" in r.sites:
-                    found[r, "resid_post", layer] = _gather(resid, self.cells[r.positions])
-            return resid, found
-        readers: list[Hook] = [
-            (layer, site, _keep(found, r, site, layer, self.cells[r.positions]))
-            for r in here
-            for site in r.sites
+        self.looks: list[list[_Look]] = [[] for _ in tree.stretches]
+        for leaf, (index, batch) in enumerate(tree.leaves):
+            for r in reads:
+                for stretch, cells, places in tree.cells(index, batch, r.positions):
+                    self.looks[stretch].append(_Look(leaf, r, cells, places))
+        self.shares = len(tree.stretches) > 1
+        self.entries = [
+            None
+            if not stretch.length
+            else enter_after(model, stretch.tokens, stretch.offset)
+            if self.shares
+            else model.enter(stretch.tokens)
+            for stretch in tree.stretches
         ]
-        hooks = layer_hooks(edits, self.batch, readers)
+        above = {stretch.above for stretch in tree.stretches}
+        self.continued = [i in above for i in range(len(tree.stretches))]
+        self.rows_above = [torch.tensor(s.rows_above, device=s.device) for s in tree.stretches]
+
+    def entered(self) -> _State:
+        found: _Found = {}
+        empty = torch.empty(0)
+        resids = tuple(empty if entry is None else entry.resid for entry in self.entries)
+        for index, resid in enumerate(resids):
+            for look in self.looks[index]:
+                if (look.reads, -1) in self.wanted and "resid_post" in look.reads.sites:
+                    _keep(found, look, "resid_post", -1)(resid)
+        return resids, found
+
+    def step(self, layer: int, edits: Sequence[Edit], state: _State) -> _State:
+        resids, found = state
+        if any((r, layer) in self.wanted for r in self.reads):
+            found = dict(found)
+        if removes_block(edits):
+            left = tuple(
+                stand_in(edits, stretch.rows)(resid) if stretch.length else resid
+                for stretch, resid in zip(self.tree.stretches, resids, strict=True)
+            )
+            # The final layer is read even if its block is gone: it is what the model says.
+            for index, resid in enumerate(left):
+                for look in self._looks(index, layer):
+                    if look.reads.layers == "final" and "resid_post" in look.reads.sites:
+                        _keep(found, look, "resid_post", layer)(resid)
+            return left, found
         with ExitStack() as stack:
             if any(edit.op == "weights" for edit in edits):
                 stack.enter_context(replaced_weights(self.model, edits))
-            stack.enter_context(self.model.hooked(hooks))
-            return self.model.run_block(layer, resid, self.entry), found
+            return self._through(layer, edits, resids, found), found
+
+    def _looks(self, index: int, layer: int) -> list[_Look]:
+        return [look for look in self.looks[index] if (look.reads, layer) in self.wanted]
+
+    def _through(
+        self, layer: int, edits: Sequence[Edit], resids: tuple[Tensor, ...], found: _Found
+    ) -> tuple[Tensor, ...]:
+        """One block, over every stretch in turn; keys and values live no longer than this call."""
+        known: dict[int, KeyValues] = {}
+        left: list[Tensor] = []
+        for index, (stretch, resid) in enumerate(zip(self.tree.stretches, resids, strict=True)):
+            entry = self.entries[index]
+            if entry is None:
+                left.append(resid)
+                continue
+            readers: list[Hook] = [
+                (layer, site, _keep(found, look, site, layer))
+                for look in self._looks(index, layer)
+                for site in look.reads.sites
+            ]
+            with self.model.hooked(layer_hooks(edits, stretch.rows, readers)):
+                if not self.shares:
+                    left.append(self.model.run_block(layer, resid, entry))
+                    continue
+                before = None
+                if stretch.above is not None:
+                    before = gathered([known[stretch.above]], self.rows_above[index])
+                after, own = run_after(self.model, layer, resid, entry, before)
+            left.append(after)
+            if self.continued[index]:
+                known[index] = own if before is None else gathered([before, own], None)
+        return tuple(left)
 
 
 def _whole(
@@ -143,11 +190,12 @@ def _whole(
     leaving: list[Callable[[Tensor], None]] = []
     for r in reads:
         cells = batch.cells(r.positions)
+        look = _Look(0, r, cells, torch.arange(len(cells), device=batch.device))
         for layer in wanted_layers(r, model.n_layers):
             if layer in removed and r.layers != "final":
                 continue
             for site in r.sites:
-                keep = _keep(found, r, site, layer, cells)
+                keep = _keep(found, look, site, layer)
                 if layer < 0:
                     if site == "resid_post":
                         entering.append((0, "resid_pre", keep))
@@ -157,7 +205,7 @@ def _whole(
                     leaving.append(keep)
                 else:
                     readers.setdefault(layer, []).append((layer, site, keep))
-    hooks, table = lowered(model, variant, batch, readers)
+    hooks, table = lowered(model, variant, batch.rows, readers)
     hooks = [*entering, *hooks]
     with (
         replaced_weights(model, variant.edits),
@@ -166,13 +214,13 @@ def _whole(
         model.watching_last(leaving),
     ):
         model.logits(batch.tokens, last_only=True)
-    return _by_reads(found, reads)
+    return _by_reads(found, reads, 0)
 
 
 def lowered(
     model: ModelAccess,
     variant: Intervention,
-    batch: Batch | None,
+    rows: Rows | None,
     readers: Mapping[int, Sequence[Hook]] | None = None,
 ) -> tuple[list[Hook], dict[int, Callable[[Tensor], Tensor] | None]]:
     """Lower a whole intervention to hooks and overrides.
@@ -180,7 +228,7 @@ def lowered(
     Args:
         model: The model.
         variant: The intervention.
-        batch: What runs, or None.
+        rows: What runs, or None.
         readers: layer → hooks that look on.
 
     Returns:
@@ -191,22 +239,36 @@ def lowered(
     for layer in range(model.n_layers):
         edits = variant.at(layer)
         if removes_block(edits):
-            table[layer] = stand_in(edits, batch) if len(edits) > 1 else None
+            table[layer] = stand_in(edits, rows) if len(edits) > 1 else None
         else:
-            hooks += layer_hooks(edits, batch, (readers or {}).get(layer, ()))
+            hooks += layer_hooks(edits, rows, (readers or {}).get(layer, ()))
     return hooks, table
 
 
-def _keep(found: _Found, r: Reads, site: str, layer: int, cells: Cells) -> Callable[[Tensor], None]:
+def _keep(found: _Found, look: _Look, site: str, layer: int) -> Callable[[Tensor], None]:
+    key = (look.leaf, look.reads, site, layer)
+
     def read(x: Tensor) -> None:
-        found[r, site, layer] = _gather(x, cells)
+        rows, columns = look.cells.rows.to(x.device), look.cells.columns.to(x.device)
+        found[key] = (*found.get(key, ()), (look.places, x[rows, columns]))
 
     return read
 
 
-def _gather(x: Tensor, cells: Cells) -> Tensor:
-    return x[cells.rows.to(x.device), cells.columns.to(x.device)]
+def _by_reads(found: _Found, reads: Sequence[Reads], leaf: int) -> dict[Reads, dict[tuple[str, int], Tensor]]:
+    """What was read for one leaf, the parts of each place put together in the order of its cells."""
+    gathered_rows: dict[Reads, dict[tuple[str, int], Tensor]] = {r: {} for r in reads}
+    for (of, r, site, layer), parts in found.items():
+        if of == leaf:
+            gathered_rows[r][site, layer] = _joined(parts)
+    return gathered_rows
 
 
-def _by_reads(found: _Found, reads: Sequence[Reads]) -> dict[Reads, dict[tuple[str, int], Tensor]]:
-    return {r: {(site, layer): rows for (of, site, layer), rows in found.items() if of == r} for r in reads}
+def _joined(parts: Sequence[tuple[Int[Tensor, " cell"], Tensor]]) -> Tensor:
+    if len(parts) == 1:
+        return parts[0][1]
+    total = sum(len(places) for places, _ in parts)
+    out = parts[0][1].new_empty(total, *parts[0][1].shape[1:])
+    for places, rows in parts:
+        out[places.to(out.device)] = rows
+    return out

@@ -94,11 +94,13 @@ class Entry:
         tokens: Token ids, right-padded.
         resid: The residual stream entering block 0.
         calls: For every block, the arguments (masks, positions, rotary tables) that it is called with.
+        cache: The key-value cache among these arguments, if other text comes before this.
     """
 
     tokens: Int[Tensor, "batch pos"]
     resid: Float[Tensor, "batch pos d_model"]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False)
+    cache: Any | None = field(default=None, repr=False)
 
 
 class ModelAccess(ABC):
@@ -391,6 +393,18 @@ class ModelAccess(ABC):
         Returns:
             The residual entering block 0 and the arguments of every block.
         """
+        return self.recorded(lambda: self.logits(tokens, last_only=True), tokens)
+
+    def recorded(self, run: Callable[[], object], tokens: Int[Tensor, "batch pos"]) -> Entry:
+        """Record how every block is called when something runs the model, without computing any block.
+
+        Args:
+            run: Runs the model on `tokens`.
+            tokens: Token ids, right-padded.
+
+        Returns:
+            The residual entering block 0 and the arguments of every block.
+        """
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         start: list[Tensor] = []
 
@@ -403,7 +417,7 @@ class ModelAccess(ABC):
         handles = [b.register_forward_pre_hook(record, with_kwargs=True) for b in self.blocks]
         try:
             with self.overridden(dict.fromkeys(range(self.n_layers))):
-                self.logits(tokens, last_only=True)
+                run()
         finally:
             for handle in handles:
                 handle.remove()
@@ -426,6 +440,17 @@ class ModelAccess(ABC):
         out = self.blocks[layer](resid, *args, **kwargs)
         result: Tensor = out[0] if isinstance(out, tuple) else out
         return result
+
+    @cached_property
+    def shares_text(self) -> bool:
+        """Whether text that several sequences share can be computed once, measured when first asked for."""
+        from decision_phases.models.parity import TOLERANCE, probe_tokens
+        from decision_phases.models.shared_text import shares_text
+
+        if not (self.capabilities.direct and self.capabilities.cached_generation):
+            return False
+        tokens = probe_tokens(self.d_vocab, self.device)
+        return self.kind == "TransformerBridge" and shares_text(self, tokens, TOLERANCE[self.dtype])
 
     def final_norm(self, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
         """Apply the model's final norm, recomputed on what is given.

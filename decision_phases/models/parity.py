@@ -14,7 +14,12 @@ from decision_phases.errors import ParityError
 from decision_phases.models.access import Capabilities, ModelAccess, Parity
 
 # Half-precision kernels round differently in different batch shapes; a wiring error is far larger than these.
-_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.25, torch.bfloat16: 1.0}
+TOLERANCE: dict[torch.dtype, float] = {
+    torch.float64: 1e-6,
+    torch.float32: 1e-3,
+    torch.float16: 0.25,
+    torch.bfloat16: 1.0,
+}
 
 
 def probe_tokens(d_vocab: int, device: torch.device | str = "cpu") -> Int[Tensor, "2 9"]:
@@ -60,7 +65,7 @@ def check_model(
     Raises:
         ParityError: If any difference exceeds the tolerance of the model's number format.
     """
-    tolerance = _TOLERANCE.get(model.dtype, 1.0)
+    tolerance = TOLERANCE.get(model.dtype, 1.0)
     tokens = probe_tokens(model.d_vocab, model.device)
     with torch.no_grad():
         logits = model.logits(tokens).float()
