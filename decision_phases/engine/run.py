@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from decision_phases.engine.batches import Batch, Cells, Rows
@@ -22,7 +21,8 @@ from decision_phases.models.shared_text import KeyValues, enter_after, gathered,
 #: Called with (place of the variant, batch, what was read under each of the `Reads`).
 Deliver = Callable[[int, Batch, Mapping[Reads, Mapping[tuple[str, int], Tensor]]], None]
 #: (leaf, reads, site, layer) → parts, each with its places among the cells of the leaf's batch.
-_Found = dict[tuple[int, Reads, str, int], tuple[tuple[Int[Tensor, " cell"], Tensor], ...]]
+_Found = dict[tuple[int, Reads, str, int], tuple[tuple[Tensor, Tensor], ...]]
+_AROUND = ("resid_pre", "resid_post")  # sites outside the computation of a block
 _State = tuple[tuple[Tensor, ...], _Found]
 
 
@@ -53,6 +53,8 @@ def walk(
         reads: What is read.
         deliver: Called for every variant and batch, as soon as a variant is through.
     """
+    if not plan.variants:
+        return
     with torch.no_grad():
         if plan.mode == "whole model":
             for place, variant in enumerate(plan.variants):
@@ -89,7 +91,7 @@ class _Look:
     leaf: int
     reads: Reads
     cells: Cells
-    places: Int[Tensor, " cell"]
+    places: Tensor
 
 
 class _Walker:
@@ -112,6 +114,7 @@ class _Walker:
             else model.enter(stretch.tokens)
             for stretch in tree.stretches
         ]
+        self.plain = model.runs_plain
         above = {stretch.above for stretch in tree.stretches}
         self.continued = [i in above for i in range(len(tree.stretches))]
         self.rows_above = [torch.tensor(s.rows_above, device=s.device) for s in tree.stretches]
@@ -142,7 +145,7 @@ class _Walker:
                         _keep(found, look, "resid_post", layer)(resid)
             return left, found
         with ExitStack() as stack:
-            if any(edit.op == "weights" for edit in edits):
+            if _weighed(edits):
                 stack.enter_context(replaced_weights(self.model, edits))
             return self._through(layer, edits, resids, found), found
 
@@ -165,18 +168,36 @@ class _Walker:
                 for look in self._looks(index, layer)
                 for site in look.reads.sites
             ]
-            with self.model.hooked(layer_hooks(edits, stretch.rows, readers)):
-                if not self.shares:
-                    left.append(self.model.run_block(layer, resid, entry))
-                    continue
-                before = None
-                if stretch.above is not None:
-                    before = gathered([known[stretch.above]], self.rows_above[index])
-                after, own = run_after(self.model, layer, resid, entry, before)
+            hooks = layer_hooks(edits, stretch.rows, readers)
+            around = self.plain and all(site in _AROUND for _, site, _ in hooks) and not _weighed(edits)
+            before = None
+            if stretch.above is not None:
+                before = gathered([known[stretch.above]], self.rows_above[index])
+            with self.model.hooked(() if around else hooks):
+                x = _shown(hooks, "resid_pre", resid) if around else resid
+                if self.shares:
+                    after, own = run_after(self.model, layer, x, entry, before, plain=around)
+                else:
+                    after = self.model.run_block(layer, x, entry, plain=around)
+            if around:
+                after = _shown(hooks, "resid_post", after)
             left.append(after)
-            if self.continued[index]:
+            if self.shares and self.continued[index]:
                 known[index] = own if before is None else gathered([before, own], None)
         return tuple(left)
+
+
+def _weighed(edits: Sequence[Edit]) -> bool:
+    return any(edit.op == "weights" for edit in edits)
+
+
+def _shown(hooks: Sequence[Hook], site: str, x: Tensor) -> Tensor:
+    """What is left of a residual after the functions at its site, called in order as hooks would be."""
+    for _, at, fn in hooks:
+        if at == site:
+            new = fn(x)
+            x = x if new is None else new
+    return x
 
 
 def _whole(
@@ -264,7 +285,7 @@ def _by_reads(found: _Found, reads: Sequence[Reads], leaf: int) -> dict[Reads, d
     return gathered_rows
 
 
-def _joined(parts: Sequence[tuple[Int[Tensor, " cell"], Tensor]]) -> Tensor:
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     if len(parts) == 1:
         return parts[0][1]
     total = sum(len(places) for places, _ in parts)

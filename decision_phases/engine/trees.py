@@ -53,7 +53,8 @@ class Stretch:
         parts = [
             s.tokens[self.offset : min(stop, end)] for s, end in zip(self.examples, self.ends, strict=True)
         ]
-        return torch.tensor([[*p, *[0] * (self.length - len(p))] for p in parts], device=self.device)
+        rows = [[*p, *[0] * (self.length - len(p))] for p in parts]
+        return torch.tensor(rows, dtype=torch.long, device=self.device).view(len(rows), self.length)
 
     @property
     def rows(self) -> Rows:
@@ -83,7 +84,7 @@ class Tree:
         """Pairs of a token and what it can attend to: the size of the attention masks."""
         return sum(len(s.examples) * s.length * (s.offset + s.length) for s in self.stretches)
 
-    def cells(self, leaf: int, batch: Batch, positions: str) -> list[tuple[int, Cells, Int[Tensor, " cell"]]]:
+    def cells(self, leaf: int, batch: Batch, positions: str) -> list[tuple[int, Cells, Tensor]]:
         """Where the cells of a batch lie in the stretches.
 
         Args:

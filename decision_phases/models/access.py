@@ -45,12 +45,14 @@ class Capabilities:
         resid_mid: attention and MLP are applied one after the other, so there is a residual between them.
         cached_generation: The model's own key-value cache can be used.
         fresh: An untouched Hugging Face model can be rebuilt (for LoRA, quantisation, export).
+        plain: Blocks can be computed without the hooks inside them, on the same weights (see `models.plain`).
     """
 
     direct: bool
     resid_mid: bool
     cached_generation: bool
     fresh: bool
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class ModelAccess(ABC):
         self.weights = weights
         self._rebuild = rebuild
         self._points: dict[tuple[int, str], Any] = {}
+        self._plain: Sequence[nn.Module] | None = None
 
     # -- what the two kinds of TransformerLens model do differently --------------------------------------------
 
@@ -424,7 +427,7 @@ class ModelAccess(ABC):
         return Entry(tokens, start[0], calls)
 
     def run_block(
-        self, layer: int, resid: Float[Tensor, "batch pos d_model"], entry: Entry
+        self, layer: int, resid: Float[Tensor, "batch pos d_model"], entry: Entry, *, plain: bool = False
     ) -> Float[Tensor, "batch pos d_model"]:
         """Compute one block.
 
@@ -432,14 +435,40 @@ class ModelAccess(ABC):
             layer: 0-based index of the block.
             resid: The residual stream entering it.
             entry: The batch, as `enter` saw it.
+            plain: Whether nothing inside it is read or edited, so that the plain block will do.
 
         Returns:
             The residual stream leaving it.
         """
         args, kwargs = entry.calls[layer]
-        out = self.blocks[layer](resid, *args, **kwargs)
+        out = self.block(layer, plain=plain)(resid, *args, **kwargs)
         result: Tensor = out[0] if isinstance(out, tuple) else out
         return result
+
+    def use_plain(self, blocks: Sequence[nn.Module] | None) -> None:
+        """Let blocks be computed without the hooks inside them, where nothing looks there; see `models.plain`.
+
+        Args:
+            blocks: One a layer, or None.
+        """
+        self._plain = blocks
+
+    @property
+    def runs_plain(self) -> bool:
+        """Whether there are plain blocks, and nobody has put hooks of their own on the model."""
+        return self._plain is not None and not any(point.fwd_hooks for point in self.tl.hook_dict.values())
+
+    def block(self, layer: int, *, plain: bool) -> nn.Module:
+        """The module to call for one block.
+
+        Args:
+            layer: 0-based index of the block.
+            plain: Whether nothing inside it is read or edited.
+
+        Returns:
+            The plain block, if it may be used, else the one with hooks.
+        """
+        return self._plain[layer] if plain and self._plain is not None else self.blocks[layer]
 
     @cached_property
     def shares_text(self) -> bool:

@@ -16,7 +16,8 @@ from decision_phases.models import bundled
 from decision_phases.models.access import ModelAccess
 from decision_phases.models.bridge import BridgeAccess, bridge_from_hf
 from decision_phases.models.hooked import HookedAccess, hooked_from_hf
-from decision_phases.models.parity import check_model, reference_logits
+from decision_phases.models.parity import check_model, check_plain, reference_logits
+from decision_phases.models.plain import plain_twin
 from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
 
 _BACKENDS = ("bridge", "hooked")
@@ -178,10 +179,13 @@ def _from_hf(
     hf.eval()
     reference = reference_logits(hf)
     made = BridgeAccess if backend == "bridge" else HookedAccess
+    find_plain = plain_twin(hf) if backend == "bridge" else None
     with torch.random.fork_rng(devices=[]):  # both draw initial weights before they put in the real ones
         tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
     model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
     check_model(model, reference, "plain transformers")
+    if find_plain is not None:
+        check_plain(model, find_plain(model))
     return model
 
 

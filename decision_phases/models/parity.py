@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,6 +98,33 @@ def check_model(
                 "numbers from it could not be trusted. Try another backend, dtype or TransformerLens version"
             )
             raise ParityError(msg)
+
+
+def check_plain(model: ModelAccess, blocks: Sequence[nn.Module] | None) -> None:
+    """Use plain blocks if they give the residuals that the bridge's blocks give, on the probe.
+
+    Args:
+        model: The model, with its capabilities measured.
+        blocks: Plain blocks, or None.
+    """
+    if blocks is None or not model.capabilities.direct:
+        return
+    with torch.no_grad():
+        entry = model.enter(probe_tokens(model.d_vocab, model.device))
+        model.use_plain(blocks)
+        ours = plain = entry.resid
+        try:
+            for layer in range(model.n_layers):
+                ours = model.run_block(layer, ours, entry)
+                plain = model.run_block(layer, plain, entry, plain=True)
+        except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError):
+            model.use_plain(None)
+            return
+        scale = max(1.0, float(ours.abs().max()))
+        if not _gap(ours, plain) <= 0.01 * TOLERANCE.get(model.dtype, 1.0) * scale:
+            model.use_plain(None)
+            return
+    model.capabilities = replace(model.capabilities, plain=True)
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

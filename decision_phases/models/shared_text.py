@@ -78,6 +78,8 @@ def run_after(
     resid: Float[Tensor, "row pos d_model"],
     entry: Entry,
     before: KeyValues | None,
+    *,
+    plain: bool = False,
 ) -> tuple[Float[Tensor, "row pos d_model"], KeyValues]:
     """Compute one block on tokens that follow others.
 
@@ -87,13 +89,14 @@ def run_after(
         resid: The residual stream of the new tokens.
         entry: What `enter_after` gave.
         before: Keys and values of the tokens before, one row a sequence.
+        plain: Whether nothing inside the block is read or edited, so that the plain block will do.
 
     Returns:
         The residual stream leaving the block, and the keys and values of the new tokens.
     """
     joined = JoinedCache(before)
     args, kwargs = entry.calls[layer]
-    out = model.blocks[layer](
+    out = model.block(layer, plain=plain)(
         resid,
         *(joined if value is entry.cache else value for value in args),
         **{name: joined if value is entry.cache else value for name, value in kwargs.items()},

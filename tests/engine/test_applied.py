@@ -138,11 +138,11 @@ def test_all_is_gone_when_an_evaluation_breaks(
     calls: list[int] = []
     original = tiny.run_block
 
-    def breaking(layer: int, *args: Any) -> torch.Tensor:
+    def breaking(layer: int, *args: Any, **how: Any) -> torch.Tensor:
         calls.append(layer)
         if layer == 3:
             raise RuntimeError("burst")
-        return original(layer, *args)
+        return original(layer, *args, **how)
 
     monkeypatch.setattr(tiny, "run_block", breaking)
     with pytest.raises(RuntimeError, match="burst"):

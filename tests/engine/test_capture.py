@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from decision_phases.engine import capture, evaluate, make_batches
+from decision_phases.engine import capture, evaluate
 from decision_phases.engine.capture import CaptureObserver
 from decision_phases.engine.inputs import as_inputs
 from decision_phases.engine.plan import make_plan
 from decision_phases.engine.run import walk
+from decision_phases.engine.trees import make_trees
 from decision_phases.errors import InputError
 from decision_phases.interventions import (
     Intervention,
@@ -191,8 +192,8 @@ def test_the_embedding_is_read_before_any_edit(family: str, model_of: Any, rows:
 
 def _embedding(model: ModelAccess, rows: Rows, under: Intervention, look: CaptureObserver) -> torch.Tensor:
     found: dict[int, torch.Tensor] = {}
-    batches = make_batches(as_inputs(rows).sequences)
-    plan = make_plan(model, [under], batches, last_layer=1, memory_budget=1 << 30)
+    trees = make_trees(as_inputs(rows).sequences)
+    plan = make_plan(model, [under], trees, last_layer=1, memory_budget=1 << 30)
 
     def deliver(_place: int, batch: Any, read: Any) -> None:
         found.update(zip(batch.indices, read[look.reads]["resid_post", -1], strict=True))

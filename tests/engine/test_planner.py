@@ -263,7 +263,8 @@ def counted(model: ModelAccess) -> Iterator[list[int]]:
     ran: list[int] = []
     handles = [
         block.get_submodule("mlp").register_forward_hook(lambda *_, layer=layer: ran.append(layer))
-        for layer, block in enumerate(model.engine_blocks)
+        for layer, hooked in enumerate(model.engine_blocks)
+        for block in {hooked, model.block(layer, plain=True)}
     ]
     try:
         yield ran
@@ -323,9 +324,9 @@ def test_no_more_residuals_are_kept_than_the_plan_says(model_of: Any, rows: Rows
     alive: list[int] = []
     run_block = type(model).run_block
 
-    def watched(self: ModelAccess, layer: int, resid: Tensor, entry: Any) -> Tensor:
+    def watched(self: ModelAccess, layer: int, resid: Tensor, entry: Any, **how: Any) -> Tensor:
         alive.append(len({id(t) for ref in made if (t := ref()) is not None}))
-        out: Tensor = run_block(self, layer, resid, entry)
+        out: Tensor = run_block(self, layer, resid, entry, **how)
         made.append(weakref.ref(out))
         return out
 
