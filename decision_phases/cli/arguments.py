@@ -86,7 +86,7 @@ def check_settings(settings: RunSettings) -> None:
     find_scoring(chosen, settings.scoring)
     alone = settings.split is None or not settings.strategies
     for part in (chosen,) if alone else chosen.split(settings.split or 0.0, settings.seed):
-        draw_examples(part, settings.shots)
+        draw_examples(part, settings.shots, seed=settings.seed)
 
 
 def check_model(model: Any, settings: RunSettings) -> None:

@@ -249,7 +249,7 @@ def divide(
         raise InputError(msg)
     every: QuestionSet = as_set(questions)
     search, evaluation = (every, every) if split is None else every.split(split, seed)
-    return ask(model, search, **settings), ask(model, evaluation, **settings)
+    return ask(model, search, seed=seed, **settings), ask(model, evaluation, seed=seed, **settings)
 
 
 def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Curves:

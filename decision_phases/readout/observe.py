@@ -131,8 +131,7 @@ class _Scores:
             mine = [column[token] for token in self.encoded.option_ids[owner]]
             self.values[owner, places, : len(mine)] = logits[:, cell][:, mine]
         if self.normalise:
-            flat = self.model.log_normaliser(resid.flatten(0, 1)).double().cpu().numpy()
-            totals = flat.reshape(len(places), -1)  # [row, cell]
+            totals = self._normalisers(resid).cpu().numpy()
             self._check(totals, places, owners)
             self.normaliser[np.ix_(owners, places)] = totals.T
 
@@ -141,13 +140,16 @@ class _Scores:
         unique, inverse = torch.unique(targets, return_inverse=True)
         logits = self.model.readout(resid, unique)  # [row, cell, token]
         picked = logits.gather(-1, inverse[None, :, None].expand(len(places), -1, 1))[..., 0]
-        normaliser = self.model.log_normaliser(resid.flatten(0, 1)).view(len(places), -1)
-        logprobs = (picked.double() - normaliser.double()).cpu().numpy()
+        logprobs = (picked.double() - self._normalisers(resid)).cpu().numpy()
         lengths = [len(s.targets) for s in batch.sequences]
         self._check(logprobs, places, np.repeat([s.owner for s in batch.sequences], lengths).tolist())
         starts = np.cumsum([0, *lengths[:-1]])
         sums = np.add.reduceat(logprobs, starts, axis=1)
         self.sums[np.ix_(batch.indices, places)] = sums.T
+
+    def _normalisers(self, resid: Tensor) -> Tensor:
+        """Of every row and cell, one row (a layer) at a time: a whole vocabulary of all layers would be large."""
+        return torch.stack([self.model.log_normaliser(cells).double() for cells in resid])
 
     def _check(self, values: np.ndarray, places: list[int], owners: list[int]) -> None:
         wrong = ~np.isfinite(values)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
 from decision_phases.pruning import Curves, Setting, Step, prune_one
@@ -56,6 +57,7 @@ def run_study(
     chosen = choose_questions(settings)
     search, evaluation = divide_questions(model, chosen, settings)
     check_budget(model, settings)
+    check_variant(model, settings.under, evaluation.sequences, len(evaluation))
     manifest = Manifest.begin(
         {
             **settings.arguments(),
