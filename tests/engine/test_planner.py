@@ -353,7 +353,7 @@ def test_the_plan_says_what_it_saves(model_of: Any, rows: Rows) -> None:
     plan = plan_for(model_of("llama"), as_inputs(rows), variants, LOOK)
     assert plan.saved == pytest.approx(1 - 21 / 36)
     said = plan.explain()
-    assert "7 variants × 4 sequences (33 tokens, " in said
+    assert "7 variants × 4 sequences (33 tokens in " in said
     assert "21 blocks instead of 36, 42% saved" in said
 
 
