@@ -63,7 +63,7 @@ def load(
         The model, its `parity` measured.
 
     Raises:
-        InputError: If the source is not understood, or is neither cached nor to be reached.
+        InputError: If the source is not understood, is neither cached nor to be reached, or has been placed elsewhere.
         MissingPackageError: If the bundled model or `HookedTransformer` is not installed.
         ParityError: If the loaded model deviates from its reference.
 
@@ -73,6 +73,7 @@ def load(
         (6, 'TransformerBridge')
     """
     if isinstance(source, ModelAccess):
+        _check_is_there(source, device, dtype)
         return source
     if source is not None and not isinstance(source, str | Path | nn.Module):
         msg = f"a model can be a name, a folder, a Hugging Face model or a TransformerLens object, not {source!r:.80}"
@@ -81,6 +82,7 @@ def load(
         raise unknown_name("backend", backend, _BACKENDS)
     if isinstance(source, nn.Module) and _is_tl(source):
         model = _from_tl(source, tokenizer)
+        _check_is_there(model, device, dtype)
     else:
         model = _from_hf(source, revision, backend, device, dtype, tokenizer, consume=consume)
     if not quiet:
@@ -129,6 +131,22 @@ def _from_tl(tl: nn.Module, tokenizer: Any | None) -> ModelAccess:
     model = kind(made, name=name, tokenizer=tokenizer or _plain_tokenizer(own), weights="as given")
     check_model(model, None, "no reference")
     return model
+
+
+def _check_is_there(model: ModelAccess, device: str | torch.device, dtype: str | torch.dtype) -> None:
+    """What its owner has placed stays where it is; another place is refused, not passed over."""
+    place = model.device if device == "auto" else _device(device)
+    number = model.dtype if dtype == "auto" else _dtype(dtype)
+    if (
+        place.type != model.device.type
+        or place.index not in (None, model.device.index)
+        or number != model.dtype
+    ):
+        msg = (
+            f"{model.name} is on {model.device} in {model.dtype} already, not on {place} in {number}; move or load it "
+            "so yourself, or leave device and dtype out"
+        )
+        raise InputError(msg)
 
 
 def _plain_tokenizer(own: Any | None) -> Any | None:

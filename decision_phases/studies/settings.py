@@ -60,9 +60,9 @@ class RunSettings:
         """The same job, small enough for a first look.
 
         Returns:
-            Settings with at most 48 questions, 2 blocks and 2 draws.
+            Settings with at most 40 questions, 2 blocks and 2 draws.
         """
-        limit = 48 if self.limit is None else min(self.limit, 48)
+        limit = 40 if self.limit is None else min(self.limit, 40)
         return replace(self, limit=limit, up_to=min(self.up_to, 2), draws=min(self.draws, 2))
 
     def check(self) -> None:

@@ -264,6 +264,15 @@ def test_devices_that_are_not_there(monkeypatch):
     _refused("unknown device 'gpu'; use auto, cpu, cuda", "tiny-llama", device="gpu")
 
 
+@pytest.mark.parametrize("wrong", [{"dtype": "bfloat16"}, {"device": "meta"}])
+def test_what_its_owner_has_placed_is_not_moved_in_silence(wrong):
+    bridge = _bridge()
+    assert load(bridge, device="cpu", dtype="float32", quiet=True).dtype == torch.float32
+    for given in (bridge, load(bridge, quiet=True)):
+        with pytest.raises(InputError, match=r"on cpu in torch\.float32 already"):
+            load(given, quiet=True, **wrong)
+
+
 def test_objects_that_are_no_model():
     _refused("a model can be a name, a folder, .*, not 3", 3)
     _refused(

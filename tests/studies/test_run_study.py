@@ -279,10 +279,10 @@ def test_a_damaged_step_file_is_named(tiny, tmp_path, monkeypatch):
 
 
 def test_quick_settings_only_shrink():
-    assert RunSettings().quick().limit == 48
+    assert RunSettings().quick().limit == 40
     small = RunSettings(limit=10, up_to=1, draws=1)
     assert small.quick() == small
-    assert RunSettings(limit=None).quick().limit == 48
+    assert RunSettings(limit=None).quick().limit == 40
 
 
 def test_every_number_of_the_table_of_decisions_is_finite(folder):
