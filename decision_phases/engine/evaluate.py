@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from decision_phases.engine.batches import Batch
 from decision_phases.engine.inputs import Inputs, as_inputs, check_inputs
 from decision_phases.engine.lower import check_variant
-from decision_phases.engine.observers import AnyObserver, Collector, ReadRows
+from decision_phases.engine.observers import AnyObserver, Collector, ReadRows, Reads
 from decision_phases.engine.plan import Plan, make_plan
 from decision_phases.engine.run import walk, wanted_layers
+from decision_phases.engine.stored import Kept, as_store
 from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+from decision_phases.store import ResultStore
 from decision_phases.tasks import TokenSequence
 
 MEMORY_BUDGET = 2 << 30
@@ -45,6 +49,7 @@ def evaluate(
     variants: Sequence[Intervention],
     observe: Sequence[AnyObserver],
     *,
+    store: ResultStore | Path | str | None = None,
     memory_budget: int = MEMORY_BUDGET,
     max_tokens: int = 4096,
     progress: bool = False,
@@ -53,13 +58,15 @@ def evaluate(
 
     Everything is checked when this is called; the work is done as results are taken. Shared stretches of depth are
     computed once (see `plan`); results are exact, equal to running each variant by itself up to rounding, and
-    bit-identical to it at equal thread count and batches.
+    bit-identical to it at equal thread count and batches. With a store every variant is kept as soon as it is through,
+    and none that is kept is run again: after an interruption, the same call goes on where it was.
 
     Args:
         model: The model.
         inputs: Encoded questions, or token sequences.
         variants: The interventions; `Intervention()` is the intact model.
         observe: What to look at; names must differ.
+        store: Where results are kept and looked for: a store, or its folder.
         memory_budget: Bytes that kept residuals may take.
         max_tokens: Most tokens in a batch.
         progress: Show a bar.
@@ -87,11 +94,13 @@ def evaluate(
         raise InputError(msg)
     for variant in variants:
         check_variant(model, variant, checked.sequences, len(checked))
+        for observer in observe:
+            observer.start(model, checked, variant)  # refuses what it cannot look at
     plan = plan_for(model, checked, variants, observe, memory_budget=memory_budget, max_tokens=max_tokens)
-    collectors: list[dict[str, Collector[Any]]] = [
-        {o.name: o.start(model, checked, variant) for o in observe} for variant in variants
-    ]
-    return _run(model, plan, observe, collectors, progress=progress)
+    known = as_store(store)
+    if known is None:
+        return _run(model, checked, plan, observe, progress=progress)
+    return _run_kept(Kept(known, model, checked, plan, observe), plan, progress=progress)
 
 
 def plan_for(
@@ -150,26 +159,57 @@ def _alike(inputs: Inputs, variants: Sequence[Intervention]) -> bool:
 
 
 def _run(
+    model: ModelAccess, inputs: Inputs, plan: Plan, observe: Sequence[AnyObserver], *, progress: bool
+) -> Iterator[Evaluated]:
+    done: dict[int, dict[str, Any]] = {}
+    _walk_all(model, inputs, plan, observe, done.__setitem__, progress=progress)
+    for place, variant in enumerate(plan.variants):
+        yield Evaluated(variant, done.pop(place))
+
+
+def _run_kept(kept: Kept, plan: Plan, *, progress: bool) -> Iterator[Evaluated]:
+    """Run what the store lacks, and give everything from there."""
+    missing = [variant for variant in dict.fromkeys(plan.variants) if not kept.has(variant)]
+    for part in plan.parts(missing):
+
+        def keep(place: int, results: dict[str, Any], part: Plan = part) -> None:
+            kept.put(part.variants[place], results)
+
+        _walk_all(kept.model, kept.inputs, part, kept.observe, keep, progress=progress)
+    for variant in plan.variants:
+        yield Evaluated(variant, kept.get(variant))
+
+
+def _walk_all(
     model: ModelAccess,
+    inputs: Inputs,
     plan: Plan,
     observe: Sequence[AnyObserver],
-    collectors: Sequence[Mapping[str, Collector[Any]]],
+    finished: Callable[[int, dict[str, Any]], object],
     *,
     progress: bool,
-) -> Iterator[Evaluated]:
+) -> None:
+    """Walk a plan, handing out the results of a variant as soon as its last batch is through."""
     reads = tuple(dict.fromkeys(o.reads for o in observe))
-    total = len(plan.variants) * sum(len(tree.leaves) for group in plan.groups for tree in group)
+    leaves = sum(len(tree.leaves) for group in plan.groups for tree in group)
+    begun: dict[int, dict[str, Collector[Any]]] = {}
+    left = dict.fromkeys(range(len(plan.variants)), leaves)
     bar = tqdm(
-        total=total, disable=not progress, desc=f"{len(plan.variants)} variants ({plan.saved:.0%} saved)"
+        total=leaves * len(plan.variants),
+        disable=not progress,
+        desc=f"{len(plan.variants)} variants ({plan.saved:.0%} saved)",
     )
 
-    def deliver(place: int, batch: Any, rows: Mapping[Any, ReadRows]) -> None:
-        for observer in observe:
-            collectors[place][observer.name].take(batch, rows[observer.reads])
+    def deliver(place: int, batch: Batch, rows: Mapping[Reads, ReadRows]) -> None:
+        if place not in begun:
+            begun[place] = {o.name: o.start(model, inputs, plan.variants[place]) for o in observe}
+        for o in observe:
+            begun[place][o.name].take(batch, rows[o.reads])
         bar.update()
+        left[place] -= 1
+        if not left[place]:
+            finished(place, {name: collector.finish() for name, collector in begun.pop(place).items()})
 
     with bar:
         for group in plan.groups:
             walk(model, plan, group, reads, deliver)
-    for variant, mine in zip(plan.variants, collectors, strict=True):
-        yield Evaluated(variant, {name: collector.finish() for name, collector in mine.items()})

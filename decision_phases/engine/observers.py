@@ -12,8 +12,10 @@ from torch import Tensor
 
 from decision_phases.engine.batches import Batch
 from decision_phases.engine.inputs import Inputs
+from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+from decision_phases.store import Packed
 
 Result = TypeVar("Result")
 
@@ -84,7 +86,45 @@ class Observer(ABC, Generic[Result]):
 
         Returns:
             A fresh collector.
+
+        Raises:
+            InputError: If it cannot look at such inputs, or under such an intervention.
         """
+
+    def pack(self, result: Result) -> Packed:
+        """Take a result apart, so that a store can keep it.
+
+        Args:
+            result: What a collector of this observer gave.
+
+        Returns:
+            Its numbers and arrays.
+
+        Raises:
+            InputError: If results of this observer cannot be kept.
+        """
+        del result
+        msg = f"results of the observer {self.name!r} cannot be kept in a store; evaluate without store="
+        raise InputError(msg)
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Result:
+        """Put a result together again.
+
+        Args:
+            packed: What `pack` gave.
+            model: The model that ran.
+            inputs: What was put to it.
+            variant: The intervention it ran under.
+
+        Returns:
+            The result, bit by bit what it was.
+
+        Raises:
+            InputError: If results of this observer cannot be kept.
+        """
+        del packed, model, inputs, variant
+        msg = f"results of the observer {self.name!r} cannot be kept in a store; evaluate without store="
+        raise InputError(msg)
 
 
 AnyObserver = Observer[Any]

@@ -9,12 +9,14 @@ takes the residual with it, no more than log2(variants) residuals are ever kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from decision_phases.engine.trees import Tree
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+
+PART = 16  # variants between two results that are kept, where the inputs are walked in several groups
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class Branch:
         # A kept residual is held while every child but the last is walked.
         *held, last = (child.depth for child in self.children)
         return max([1 + depth for depth in held] + [last])
+
+    def walked(self) -> list[int]:
+        """Places of the variants in the order in which they are through."""
+        if not self.children:
+            return list(self.variants)
+        return [place for child in self.children for place in child.walked()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +133,33 @@ class Plan:
         if len(self.groups) > 1:
             lines.append(f"in {len(self.groups)} passes over the variants, to stay within the memory budget")
         return "\n".join(lines)
+
+    def parts(self, wanted: Sequence[Intervention]) -> tuple[Plan, ...]:
+        """The same for some variants only, in parts that are each through before the next begins.
+
+        Where the inputs do not fit into the memory budget at once, no variant is through before the last group of
+        trees; so the variants are then divided, at the price of a little that could have been shared.
+
+        Args:
+            wanted: The variants to run.
+
+        Returns:
+            Plans over the same batches, which hold every wanted variant once.
+        """
+        root = _branch(wanted, tuple(range(len(wanted))), 0, self.last_layer)
+        if len(self.groups) == 1 or len(wanted) <= PART:
+            divided = [list(wanted)] if wanted else []
+        else:
+            walked = [wanted[place] for place in root.walked()]
+            divided = [walked[i : i + PART] for i in range(0, len(walked), PART)]
+        return tuple(
+            replace(
+                self,
+                variants=tuple(part),
+                root=_branch(part, tuple(range(len(part))), 0, self.last_layer),
+            )
+            for part in divided
+        )
 
 
 def make_plan(

@@ -456,7 +456,12 @@ class ModelAccess(ABC):
     @property
     def runs_plain(self) -> bool:
         """Whether there are plain blocks, and nobody has put hooks of their own on the model."""
-        return self._plain is not None and not any(point.fwd_hooks for point in self.tl.hook_dict.values())
+        return self._plain is not None and not self.has_own_hooks
+
+    @property
+    def has_own_hooks(self) -> bool:
+        """Whether somebody has put hooks of their own on the model."""
+        return any(point.fwd_hooks for point in self.tl.hook_dict.values())
 
     def block(self, layer: int, *, plain: bool) -> nn.Module:
         """The module to call for one block.

@@ -15,6 +15,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.readout.decisions import Decisions, Final, final_of
+from decision_phases.store import Packed
 from decision_phases.tasks import EncodedQuestions, cloze_scores
 
 Space = Literal["options", "vocabulary"]
@@ -53,6 +54,29 @@ class DecisionObserver(Observer[Decisions]):
             raise InputError(msg)
         return _Reading(model, encoded, variant, self.space)
 
+    def pack(self, result: Decisions) -> Packed:
+        """Scores and normalisers; everything else follows from them."""
+        arrays = {"scores": result.scores, "embed": result.embed}
+        if result.log_normaliser is not None and result.embed_log_normaliser is not None:
+            arrays |= {
+                "log_normaliser": result.log_normaliser,
+                "embed_log_normaliser": result.embed_log_normaliser,
+            }
+        return Packed(_told(result.final), arrays)
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Decisions:
+        """Put a result together again."""
+        arrays = packed.arrays
+        return Decisions(
+            scores=arrays["scores"],
+            embed=arrays["embed"],
+            encoded=as_questions(inputs),
+            under=variant,
+            model=model.name,
+            log_normaliser=arrays.get("log_normaliser"),
+            embed_log_normaliser=arrays.get("embed_log_normaliser"),
+        )
+
 
 @dataclass(frozen=True)
 class FinalObserver(Observer[Final]):
@@ -77,6 +101,18 @@ class FinalObserver(Observer[Final]):
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Final]:
         """Begin with one variant."""
         return _Ending(model, as_questions(inputs), variant)
+
+    def pack(self, result: Final) -> Packed:
+        """Scores; everything else follows from them."""
+        return Packed(_told(result), {"scores": result.scores})
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Final:
+        """Put a result together again."""
+        return final_of(packed.arrays["scores"], as_questions(inputs).gold)
+
+
+def _told(final: Final) -> dict[str, float]:
+    return {"accuracy": final.accuracy, "margin": float(final.margin.mean())}
 
 
 def as_questions(inputs: Inputs) -> EncodedQuestions:

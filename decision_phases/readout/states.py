@@ -11,6 +11,7 @@ from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads
 from decision_phases.engine.observers import ReadRows
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+from decision_phases.store import Packed
 
 States = Float[np.ndarray, "sequence d_model"]
 
@@ -38,6 +39,14 @@ class StateObserver(Observer[np.ndarray]):
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[np.ndarray]:
         """Begin with one variant."""
         return _Stacking(model, inputs)
+
+    def pack(self, result: np.ndarray) -> Packed:
+        """The states."""
+        return Packed(arrays={"states": result})
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> np.ndarray:
+        """Put a result together again."""
+        return packed.arrays["states"]
 
 
 class _Stacking(Collector[np.ndarray]):

@@ -3,9 +3,13 @@
 from decision_phases.store.files import read_json, write_json, write_table
 from decision_phases.store.folder import new_folder, resume_folder
 from decision_phases.store.manifest import Manifest, versions
+from decision_phases.store.results import DamagedResultWarning, Packed, ResultStore
 
 __all__ = [
+    "DamagedResultWarning",
     "Manifest",
+    "Packed",
+    "ResultStore",
     "new_folder",
     "read_json",
     "resume_folder",
