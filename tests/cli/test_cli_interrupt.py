@@ -109,6 +109,8 @@ def test_a_signal_while_the_program_runs(type_in, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+        # Tests that a script runs in the background have been told to ignore it, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     ends = time.monotonic() + 240
     while not (out / "pruning" / "margin.json").exists():
