@@ -8,6 +8,7 @@ from decision_phases.engine.inputs import Inputs
 from decision_phases.engine.observers import Collector, Observer, Reads
 from decision_phases.engine.plan import Plan, make_plan
 from decision_phases.engine.self_texts import sample_texts, texts
+from decision_phases.engine.stored import Store, as_store
 
 __all__ = [
     "Batch",
@@ -18,7 +19,9 @@ __all__ = [
     "Observer",
     "Plan",
     "Reads",
+    "Store",
     "applied",
+    "as_store",
     "capture",
     "evaluate",
     "make_batches",

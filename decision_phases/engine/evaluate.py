@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -15,12 +14,11 @@ from decision_phases.engine.lower import check_variant
 from decision_phases.engine.observers import AnyObserver, Collector, ReadRows, Reads
 from decision_phases.engine.plan import Plan, make_plan
 from decision_phases.engine.run import walk, wanted_layers
-from decision_phases.engine.stored import Kept, as_store
+from decision_phases.engine.stored import Kept, Store, as_store
 from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.store import ResultStore
 from decision_phases.tasks import TokenSequence
 
 MEMORY_BUDGET = 2 << 30
@@ -49,7 +47,7 @@ def evaluate(
     variants: Sequence[Intervention],
     observe: Sequence[AnyObserver],
     *,
-    store: ResultStore | Path | str | None = None,
+    store: Store = None,
     memory_budget: int = MEMORY_BUDGET,
     max_tokens: int = 4096,
     progress: bool = False,

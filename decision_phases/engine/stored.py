@@ -18,6 +18,8 @@ from decision_phases.models import ModelAccess
 from decision_phases.store import ResultStore, versions
 from decision_phases.tasks import EncodedQuestions
 
+#: A store, the folder of one, or none.
+Store = ResultStore | Path | str | None
 _FORMAT = 1
 
 
@@ -116,7 +118,7 @@ def batch_key(plan: Plan) -> str:
     return digest.hexdigest()[:16]
 
 
-def as_store(given: ResultStore | Path | str | None) -> ResultStore | None:
+def as_store(given: Store) -> ResultStore | None:
     """Give a store as a `ResultStore`.
 
     Args:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from decision_phases.engine import evaluate
+from decision_phases.engine import Store, as_store, evaluate
 from decision_phases.engine.observers import AnyObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import ModelAccess, as_model
+from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.curves import Curves, Step
 from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.search import Found, greedy
@@ -21,6 +22,7 @@ from decision_phases.readout import DecisionObserver, Decisions, Phases, StateOb
 from decision_phases.readout.ask import Questions
 from decision_phases.readout.decisions import Final
 from decision_phases.readout.similarity import alignment, decision_similarity
+from decision_phases.store import ResultStore
 from decision_phases.tasks import EncodedQuestions, QuestionSet
 from decision_phases.tasks import questions as as_set
 
@@ -40,6 +42,7 @@ class Setting:
         up_to: Most blocks to remove.
         draws: Number of random orders.
         seed: Of the pool, the bootstrap and the permutations.
+        store: Where the engine keeps and finds results, if anywhere.
         known: What is known on the search questions already: searches ask for the same cuts.
     """
 
@@ -53,6 +56,7 @@ class Setting:
     up_to: int
     draws: int
     seed: int
+    store: ResultStore | None = None
     known: dict[Intervention, Final] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
@@ -95,6 +99,7 @@ def make_setting(
     protect: Collection[int] | None = None,
     draws: int = 3,
     seed: int = 0,
+    store: Store = None,
 ) -> Setting:
     """Read the intact model and check the budget.
 
@@ -106,6 +111,7 @@ def make_setting(
         protect: Layers never removed; the first and the last by default.
         draws: Number of random orders.
         seed: Of everything random.
+        store: Where the engine keeps and finds results.
 
     Returns:
         The setting.
@@ -113,25 +119,23 @@ def make_setting(
     Raises:
         InputError: If a protected layer does not exist, or more is to be removed than is not protected.
     """
-    kept = (0, model.n_layers - 1) if protect is None else tuple(protect)
-    for layer in kept:
-        model.check_layer(layer)
-    candidates = tuple(layer for layer in range(model.n_layers) if layer not in kept)
-    most = min(len(candidates), model.n_layers - 1)
-    if not 1 <= up_to <= most:
-        msg = (
-            f"{up_to} blocks cannot be removed: {len(candidates)} of {model.n_layers} are not protected, and one must "
-            f"be left; up_to can be 1..{most}"
-        )
-        raise InputError(msg)
-    if draws < 1:
-        msg = f"{draws} random draws given; at least 1 is needed, for no curve stands without its control"
-        raise InputError(msg)
-    phases = find_phases(read(model, search), seed=seed)
+    candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws)
+    known = as_store(store)
+    phases = find_phases(read(model, search, store=known), seed=seed)
     look: list[AnyObserver] = [DecisionObserver(), StateObserver()]
-    (run,) = evaluate(model, evaluation, [Intervention()], look)
+    (run,) = evaluate(model, evaluation, [Intervention()], look, store=known)
     return Setting(
-        model, search, evaluation, run["decisions"], run["states"], phases, candidates, up_to, draws, seed
+        model,
+        search,
+        evaluation,
+        run["decisions"],
+        run["states"],
+        phases,
+        candidates,
+        up_to,
+        draws,
+        seed,
+        known,
     )
 
 
@@ -163,6 +167,7 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
             candidates=scope,
             steps=steps,
             known=setting.known,
+            store=setting.store,
             progress=progress,
         )
         orders: dict[int | None, tuple[int, ...]] = {None: tuple(step.removed for step in found)}
@@ -186,6 +191,7 @@ def prune(
     draws: int = 3,
     seed: int = 0,
     controls: bool = True,
+    store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> Curves:
@@ -204,6 +210,7 @@ def prune(
         draws: Number of random orders.
         seed: Of the split, the pool, the bootstrap and the permutations.
         controls: Also run "random" and "deepest", which no curve should be without.
+        store: A store or its folder, where every evaluated cut is kept and found again.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
 
@@ -224,7 +231,9 @@ def prune(
     for name in names:
         find_strategy(name)
     search, evaluation = divide(access, questions, split, seed=seed, **settings)
-    setting = make_setting(access, search, evaluation, up_to=up_to, protect=protect, draws=draws, seed=seed)
+    setting = make_setting(
+        access, search, evaluation, up_to=up_to, protect=protect, draws=draws, seed=seed, store=store
+    )
     done = [(name, prune_one(setting, name, progress=progress)) for name in names]
     return gather(setting, (step for _, steps in done for step in steps), names)
 
@@ -308,6 +317,7 @@ def _measure(
         setting.evaluation,
         variants,
         [DecisionObserver(), StateObserver()],
+        store=setting.store,
         progress=progress,
     )
     row = _describer(setting)

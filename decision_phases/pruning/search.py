@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from tqdm.auto import tqdm
 
-from decision_phases.engine import evaluate
+from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import ModelAccess
@@ -49,6 +49,7 @@ def greedy(
     steps: int,
     under: Intervention | None = None,
     known: dict[Intervention, Final] | None = None,
+    store: Store = None,
     progress: bool = False,
 ) -> list[Found]:
     """Remove one block after the other, each time the one whose removal leaves the objective highest.
@@ -64,6 +65,7 @@ def greedy(
         steps: How many to remove.
         under: What else is done to the model, before and while it is searched.
         known: Final decisions that are known already, added to; searches on the same questions share one.
+        store: Where the engine keeps and finds results.
         progress: Show a bar.
 
     Returns:
@@ -88,7 +90,8 @@ def greedy(
         todo = [variant for variant in variants if variant not in seen]
         if todo:
             seen.update(
-                (run.variant, run["final"]) for run in evaluate(model, encoded, todo, [FinalObserver()])
+                (run.variant, run["final"])
+                for run in evaluate(model, encoded, todo, [FinalObserver()], store=store)
             )
         values = {layer: measure(seen[variant]) for layer, variant in zip(left, variants, strict=True)}
         best = max(left, key=lambda layer: (values[layer], layer))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from decision_phases.engine import evaluate
+from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import ModelAccess, as_model
@@ -29,6 +29,7 @@ def read(
     lens: str = "logit",
     last: int = 2,
     space: Space = "options",
+    store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> Decisions:
@@ -41,6 +42,7 @@ def read(
         lens: A name in `LENSES`.
         last: For "last_blocks": how many of the last surviving blocks a layer's residual runs through.
         space: Probabilities among the options, or in the whole vocabulary. The sign of a margin is the same in both.
+        store: A store or its folder, where results are kept and found again.
         progress: Show a bar.
         **settings: Of `tasks.encode_questions`: scoring, shots, template, symbols, show_options, seed.
 
@@ -66,14 +68,20 @@ def read(
         if space != "options":
             msg = "the last-blocks lens reads probabilities among the options; use space='options'"
             raise InputError(msg)
-        return _through_last_blocks(access, encoded, variant, last, progress=progress)
-    (run,) = evaluate(access, encoded, [variant], [DecisionObserver(space)], progress=progress)
+        return _through_last_blocks(access, encoded, variant, last, store=store, progress=progress)
+    (run,) = evaluate(access, encoded, [variant], [DecisionObserver(space)], store=store, progress=progress)
     decisions: Decisions = run["decisions"]
     return decisions
 
 
 def _through_last_blocks(
-    model: ModelAccess, encoded: EncodedQuestions, under: Intervention, last: int, *, progress: bool
+    model: ModelAccess,
+    encoded: EncodedQuestions,
+    under: Intervention,
+    last: int,
+    *,
+    store: Store,
+    progress: bool,
 ) -> Decisions:
     """Every layer's residual, run through the last m surviving blocks.
 
@@ -91,7 +99,7 @@ def _through_last_blocks(
         rest = Intervention(tuple(edit for edit in under.edits if edit.layer not in between))
         cuts[layer] = rest + skip(*between) if between else rest
     scores = np.full((len(encoded), model.n_layers + 1, int(encoded.n_options.max())), np.nan)
-    runs = evaluate(model, encoded, list(cuts.values()), [FinalObserver()], progress=progress)
+    runs = evaluate(model, encoded, list(cuts.values()), [FinalObserver()], store=store, progress=progress)
     for layer, run in zip(cuts, runs, strict=True):
         scores[:, layer] = run["final"].scores  # the embedding's row, −1, is the last
     return Decisions(

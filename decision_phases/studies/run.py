@@ -11,12 +11,20 @@ from typing import Any
 import torch
 
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
 from decision_phases.pruning import Curves, Setting, Step, prune_one
+from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import Decisions, Phases, find_phases, read
-from decision_phases.store import Manifest, new_folder, read_json, resume_folder, write_json, write_table
+from decision_phases.store import (
+    Manifest,
+    ResultStore,
+    new_folder,
+    read_json,
+    resume_folder,
+    write_json,
+    write_table,
+)
 from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
 from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
@@ -34,8 +42,8 @@ def run_study(
     """Read the decisions, find the phases, prune by every strategy, and keep all of it in a folder.
 
     Files appear as soon as they are complete: `manifest.json`, `decisions.parquet`, `summary.json`, then
-    `pruning/<strategy>.json` after each strategy and `pruning.parquet`. An interrupted run is a usable folder, and with
-    `resume` no finished strategy is run again.
+    `pruning/<strategy>.json` after each strategy and `pruning.parquet`; `results/` has every variant that was run. An
+    interrupted run is a usable folder, and with `resume` no evaluated variant is run again.
 
     Args:
         model: The model.
@@ -56,7 +64,8 @@ def run_study(
     settings.check()
     chosen = choose_questions(settings)
     search, evaluation = divide_questions(model, chosen, settings)
-    check_budget(model, settings)
+    if settings.strategies:
+        check_budget(model, up_to=settings.up_to, protect=settings.protect, draws=settings.draws)
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
     manifest = Manifest.begin(
         {
@@ -105,13 +114,14 @@ def _run(
     progress: bool,
 ) -> None:
     """Measure and write, once everything is checked."""
-    setting = _setting(model, search, evaluation, settings) if settings.strategies else None
+    store = ResultStore(folder / "results")
+    setting = _setting(model, search, evaluation, settings, store) if settings.strategies else None
     if setting is not None:
         decisions, search_phases = setting.intact, setting.phases
     else:
-        decisions = read(model, evaluation, under=settings.under, progress=progress)
+        decisions = read(model, evaluation, under=settings.under, store=store, progress=progress)
         search_phases = None
-    phases = _phases(model, decisions, settings)
+    phases = _phases(model, decisions, settings, store)
     write_table(folder / "decisions.parquet", decisions.to_pandas())
     base = summarise(
         model,
@@ -169,33 +179,12 @@ def divide_questions(
     )
 
 
-def check_budget(model: ModelAccess, settings: RunSettings) -> None:
-    """Refuse a budget of blocks that the model cannot give, before anything runs.
-
-    Args:
-        model: The model.
-        settings: What to do.
-
-    Raises:
-        InputError: If a layer does not exist or too many are to be removed.
-    """
-    if settings.draws < 1:
-        msg = f"{settings.draws} random draws given; at least 1 is needed, for no curve stands without its control"
-        raise InputError(msg)
-    kept = (0, model.n_layers - 1) if settings.protect is None else settings.protect
-    for layer in kept:
-        model.check_layer(layer)
-    free = min(model.n_layers - len(set(kept)), model.n_layers - 1)
-    if settings.strategies and not 1 <= settings.up_to <= free:
-        msg = (
-            f"{settings.up_to} blocks cannot be removed from {model.n_layers}, of which {len(set(kept))} are protected "
-            f"and one must be left; --up-to can be 1..{free}"
-        )
-        raise InputError(msg)
-
-
 def _setting(
-    model: ModelAccess, search: EncodedQuestions, evaluation: EncodedQuestions, settings: RunSettings
+    model: ModelAccess,
+    search: EncodedQuestions,
+    evaluation: EncodedQuestions,
+    settings: RunSettings,
+    store: ResultStore,
 ) -> Setting:
     return make_setting(
         model,
@@ -205,17 +194,25 @@ def _setting(
         protect=settings.protect,
         draws=settings.draws,
         seed=settings.seed,
+        store=store,
     )
 
 
-def _phases(model: ModelAccess, decisions: Decisions, settings: RunSettings) -> Phases | None:
+def _phases(
+    model: ModelAccess, decisions: Decisions, settings: RunSettings, store: ResultStore
+) -> Phases | None:
     """The phases on the measuring questions, with the last-blocks lens beside."""
     if not decisions.survivors:
         return None
     beside = None
     if 0 < settings.last_blocks < len(decisions.survivors):
         beside = read(
-            model, decisions.encoded, under=settings.under, lens="last_blocks", last=settings.last_blocks
+            model,
+            decisions.encoded,
+            under=settings.under,
+            lens="last_blocks",
+            last=settings.last_blocks,
+            store=store,
         )
     return find_phases(decisions, beside=beside, seed=settings.seed)
 

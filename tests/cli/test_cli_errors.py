@@ -91,7 +91,7 @@ WITH_THE_MODEL = {
     "read --skip 6": "layers 0..5",
     "read --skip 0-5": "removes every one of the 6 layers",
     "read --skip-mlp 9": "layers 0..5",
-    "run --up-to 5": "--up-to can be 1..4",
+    "run --up-to 5": "up_to can be 1..4",
     "run --protect 9": "layers 0..5",
     "run --device gpu": "gpu",
     "run --dtype float": "float",
