@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from decision_phases.engine import evaluate
+from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import ModelAccess
@@ -25,7 +24,6 @@ from decision_phases.pruning import RandomPool
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.phases import Phases
 from decision_phases.stats import PairedDifference, bootstrap_ci, holm, paired_difference
-from decision_phases.store import read_json, write_json
 from decision_phases.tasks import EncodedQuestions
 
 SHAPES = ("scattered", "contiguous")
@@ -208,48 +206,32 @@ def run_targeted(
     phases: Phases,
     cells: Sequence[Cell],
     *,
-    folder: Path,
     not_testable: Mapping[str, str],
+    store: Store = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Targeted:
-    """Measure every cell; what a folder holds already is not measured again.
+    """Measure every cell, each cut once however many cells hold it.
 
     Args:
         model: The model.
         encoded: Questions that did not set the boundary.
         phases: The phases that the cells were drawn from.
         cells: What to cut.
-        folder: Where each cell is kept as soon as it is measured.
         not_testable: Comparison → why it cannot be made.
+        store: A store or its folder, where every cut is kept and found again.
         seed: Of the resampling.
         progress: Show bars.
 
     Returns:
         The result.
     """
-    known: dict[tuple[int, ...], Bool[np.ndarray, " question"]] = {}
-    key = f"{model.fingerprint} {encoded.key}"
-    wanted: dict[str, tuple[tuple[int, ...], ...]] = {"intact": ((),), **{c.name: c.cuts for c in cells}}
-    for name, cuts in wanted.items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            kept = read_json(path)
-            if kept["key"] == key and tuple(map(tuple, kept["cuts"])) == cuts:
-                known.update(zip(cuts, np.array(kept["correct"], dtype=bool), strict=True))
-                continue
-        todo = [cut for cut in cuts if cut not in known]
-        runs = evaluate(
-            model,
-            encoded,
-            [skip(*cut) if cut else Intervention() for cut in todo],
-            [FinalObserver()],
-            progress=progress,
-        )
-        known.update(zip(todo, (run["final"].correct for run in runs), strict=True))
-        write_json(
-            path, {"key": key, "cuts": cuts, "correct": [known[cut].astype(int).tolist() for cut in cuts]}
-        )
+    cuts = list(dict.fromkeys([(), *(cut for cell in cells for cut in cell.cuts)]))
+    variants = [skip(*cut) if cut else Intervention() for cut in cuts]
+    runs = evaluate(model, encoded, variants, [FinalObserver()], store=store, progress=progress)
+    known: dict[tuple[int, ...], Bool[np.ndarray, " question"]] = {
+        cut: run["final"].correct for cut, run in zip(cuts, runs, strict=True)
+    }
     return Targeted(
         tuple(cells),
         {cell.name: np.stack([known[cut] for cut in cell.cuts]) for cell in cells},

@@ -28,7 +28,7 @@ def draw(
         decisions: Through the logit lens.
         beside: Through the last blocks.
         phases: Of the former.
-        table: What cuts cost, one row a cell.
+        table: What cuts cost, one row a cell; drawn for the first boundary in it.
         result: For chance and intact accuracy.
         path: Where.
     """
@@ -57,7 +57,11 @@ def draw(
             axes.axhline(result["chance"], color=LIGHT.muted, linewidth=0.8, linestyle=(0, (4, 3)))
             if len(table):
                 axes.axhline(result["intact_accuracy"], color=LIGHT.muted, linewidth=0.8)
-                mine = table[(table["shape"] == shape) & (table["exclude"] == "none")]
+                mine = table[
+                    (table["shape"] == shape)
+                    & (table["exclude"] == "none")
+                    & (table["boundary"] == table["boundary"].iloc[0])
+                ]
                 for shift, (region, rows) in enumerate(mine.groupby("region", sort=False)):
                     x = rows["size"] + 0.08 * (shift - 1)
                     colour = stroke(_NAMES[str(region)], shift).light

@@ -1,6 +1,6 @@
 """Does the transition exist on SmolLM2, and is pruning after it cheaper than before it?
 
-    uv run python experiments/transition/run.py             # about 25 minutes on 2 cores; continues where it stopped
+    uv run python experiments/transition/run.py             # about 40 minutes on 2 cores; continues where it stopped
     uv run python experiments/transition/run.py --quick     # a small random model, as a check, under a minute
 
 Writes results.json, phases.csv, cuts.csv, comparisons.csv, figure.png and README.md beside this file (or to --out).
@@ -23,6 +23,7 @@ import decision_phases as dp
 from decision_phases.readout import metrics
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.phases import locate
+from decision_phases.stats import holm
 from decision_phases.store import versions, write_json
 from decision_phases.studies.targeted import plan_cells, run_targeted
 from decision_phases.studies.trials import random_twin, shuffled_gold
@@ -79,26 +80,34 @@ def main() -> None:
         [item for item in every if item.id not in chosen], name=every.name, scoring=every.scoring
     )
     evaluation = dp.ask(model, rest.limit(s.N_EVALUATION, s.SEED))
-    boundary = dp.find_phases(dp.read(model, search), seed=s.SEED)
-    result["boundary"] = boundary.to_dict()
     result["equality"] = equality(model, evaluation, [i for i in s.EQUALITY_LAYERS if i < model.n_layers - 1])
-    if boundary.found:
+    found = dp.read(model, search)
+    tables, comparisons = [], []
+    result["boundaries"], result["not_testable"] = {}, {}
+    for method in s.BOUNDARIES:
+        boundary = dp.find_phases(found, method=method, seed=s.SEED)
+        result["boundaries"][method] = boundary.to_dict()
+        if not boundary.found:
+            result["not_testable"][method] = boundary.verdict
+            continue
         first = [*s.FIRST_BLOCKS, boundary.transition]
         cells, reasons = plan_cells(
             boundary, exclusions={"none": (), "edges": first}, sizes=s.SIZES, draws=s.DRAWS, seed=s.SEED
         )
         targeted = run_targeted(
-            model, evaluation, boundary, cells, folder=out / "cells", not_testable=reasons, seed=s.SEED
+            model, evaluation, boundary, cells, not_testable=reasons, store=out / "store", seed=s.SEED
         )
-        table, comparisons = targeted.to_pandas(), targeted.compare()
+        tables.append(targeted.to_pandas().assign(boundary=method))
+        comparisons.append(targeted.compare().assign(boundary=method))
         result["intact_accuracy"] = float(targeted.intact.mean())
-        result["not_testable"] = dict(targeted.not_testable)
-    else:
-        table, comparisons = pd.DataFrame(), pd.DataFrame()
-        result["not_testable"] = {"phases": boundary.verdict}
+        result["not_testable"] |= {f"{method}, {k}": why for k, why in targeted.not_testable.items()}
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    compared = pd.concat(comparisons, ignore_index=True) if comparisons else pd.DataFrame()
+    if len(compared):
+        compared["p_holm"] = holm(compared["p_value"].to_numpy(dtype=np.float64))
     table.to_csv(out / "cuts.csv", index=False)
-    comparisons.to_csv(out / "comparisons.csv", index=False)
-    result["cuts"], result["comparisons"] = table.to_dict("records"), comparisons.to_dict("records")
+    compared.to_csv(out / "comparisons.csv", index=False)
+    result["cuts"], result["comparisons"] = table.to_dict("records"), compared.to_dict("records")
     result["n_search"], result["n_evaluation"] = len(search), len(evaluation)
     result["seconds"] = round(time.monotonic() - began)
     write_json(out / "results.json", clean(result))

@@ -2,7 +2,11 @@
 
 QUESTIONS = "facts"
 SEED = 0
-N_SEARCH = 64  # set the boundary
+N_SEARCH = 160  # set the boundaries
+BOUNDARIES = (
+    "zero_crossing",
+    "change_point",
+)  # detectors; cuts are drawn from the phases that each of them gives
 N_EVALUATION = 128  # measure the cuts
 DRAWS = 20  # random cuts of each kind, or all where there are fewer
 SIZES = (1, 2, 3, 4)  # blocks removed, as far as the smaller phase allows
