@@ -9,6 +9,7 @@ from decision_phases.engine.observers import Collector, Observer, Reads
 from decision_phases.engine.plan import Plan, make_plan
 from decision_phases.engine.self_texts import sample_texts, texts
 from decision_phases.engine.stored import Store, as_store
+from decision_phases.engine.workers import Pool, workers
 
 __all__ = [
     "Batch",
@@ -18,6 +19,7 @@ __all__ = [
     "Inputs",
     "Observer",
     "Plan",
+    "Pool",
     "Reads",
     "Store",
     "applied",
@@ -28,4 +30,5 @@ __all__ = [
     "make_plan",
     "sample_texts",
     "texts",
+    "workers",
 ]

@@ -134,6 +134,18 @@ class Plan:
             lines.append(f"in {len(self.groups)} passes over the variants, to stay within the memory budget")
         return "\n".join(lines)
 
+    def order(self, wanted: Sequence[Intervention]) -> list[Intervention]:
+        """Variants in the order in which a walk would be through with them, so that neighbours share most.
+
+        Args:
+            wanted: The variants.
+
+        Returns:
+            The same, in that order.
+        """
+        root = _branch(wanted, tuple(range(len(wanted))), 0, self.last_layer)
+        return [wanted[place] for place in root.walked()]
+
     def parts(self, wanted: Sequence[Intervention]) -> tuple[Plan, ...]:
         """The same for some variants only, in parts that are each through before the next begins.
 
@@ -146,11 +158,10 @@ class Plan:
         Returns:
             Plans over the same batches, which hold every wanted variant once.
         """
-        root = _branch(wanted, tuple(range(len(wanted))), 0, self.last_layer)
         if len(self.groups) == 1 or len(wanted) <= PART:
             divided = [list(wanted)] if wanted else []
         else:
-            walked = [wanted[place] for place in root.walked()]
+            walked = self.order(wanted)
             divided = [walked[i : i + PART] for i in range(0, len(walked), PART)]
         return tuple(
             replace(

@@ -15,7 +15,7 @@ from decision_phases.engine.plan import Plan
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.store import ResultStore, versions
+from decision_phases.store import Packed, ResultStore, versions
 from decision_phases.tasks import EncodedQuestions
 
 #: A store, the folder of one, or none.
@@ -72,13 +72,19 @@ class Kept:
 
     def put(self, variant: Intervention, results: Mapping[str, Any]) -> None:
         """Keep what was seen of a variant."""
-        for o in self.observe:
+        self.put_packed(variant, {o.name: o.pack(results[o.name]) for o in self.observe})
+
+    def put_packed(
+        self, variant: Intervention, packed: Mapping[str, Packed], threads: int | None = None
+    ) -> None:
+        """Keep what was seen of a variant, here or elsewhere."""
+        for name, study in self.studies.items():
             self.store.put(
-                self.studies[o.name],
+                study,
                 variant.key,
-                o.pack(results[o.name]),
+                packed[name],
                 what=str(variant),
-                threads=torch.get_num_threads(),
+                threads=threads or torch.get_num_threads(),
             )
 
     def get(self, variant: Intervention) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,6 +117,7 @@ class ModelAccess(ABC):
         tokenizer: The Hugging Face tokenizer with its own BOS rule, or None.
         processed: Whether norms were folded and weights centred (raw values then differ from Hugging Face).
         parity: The comparison made when it was loaded.
+        origin: Arguments of `load` that make it again in another process; None if it came as an object.
     """
 
     kind: str
@@ -145,6 +146,7 @@ class ModelAccess(ABC):
         self.tokenizer = tokenizer
         self.weights = weights
         self._rebuild = rebuild
+        self.origin: Mapping[str, Any] | None = None
         self._points: dict[tuple[int, str], Any] = {}
         self._plain: Sequence[nn.Module] | None = None
 

@@ -85,6 +85,15 @@ def load(
         _check_is_there(model, device, dtype)
     else:
         model = _from_hf(source, revision, backend, device, dtype, tokenizer, consume=consume)
+        if not isinstance(source, nn.Module):
+            model.origin = {
+                "source": source,
+                "revision": revision,
+                "backend": backend,
+                "device": model.device.type,
+                "dtype": model.dtype,
+                "tokenizer": tokenizer,
+            }
     if not quiet:
         sys.stderr.write(f"{model!r}\n{model.parity}\n")
     return model

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from decision_phases.engine import capture, evaluate, make_batches
 from decision_phases.engine.capture import CaptureObserver
-from decision_phases.engine.evaluate import plan_for
 from decision_phases.engine.inputs import as_inputs
+from decision_phases.engine.local import plan_for
 from decision_phases.interventions import (
     Intervention,
     insert,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision_phases.engine import evaluate
-from decision_phases.engine.evaluate import plan_for
+from decision_phases.engine.local import plan_for
 from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.interventions import Intervention, insert, noise, scale, skip, zero
 from decision_phases.models import FAMILIES, ModelAccess, load

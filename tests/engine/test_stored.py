@@ -13,7 +13,7 @@ import torch
 
 from decision_phases.engine import evaluate
 from decision_phases.engine.capture import CaptureObserver
-from decision_phases.engine.evaluate import plan_for
+from decision_phases.engine.local import plan_for
 from decision_phases.errors import InputError
 from decision_phases.interventions import noise, skip
 from decision_phases.models import load
