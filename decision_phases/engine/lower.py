@@ -72,6 +72,12 @@ def _check_weights(model: ModelAccess, edit: Edit, weights: Weights) -> None:
         if tuple(own[name].shape) != array.shape:
             msg = f"'{edit}': {name} is {tuple(own[name].shape)}, the replacement {array.shape}"
             raise InputError(msg)
+        if own[name].is_meta:
+            msg = (
+                f"'{edit}': device_map leaves {name} of block {edit.layer} elsewhere and fetches it whenever the block "
+                "runs, so it cannot be replaced; keep that block on a device that computes"
+            )
+            raise InputError(msg)
 
 
 def _check_places(edit: Edit, sequences: Sequence[TokenSequence]) -> None:

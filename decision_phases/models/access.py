@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.models.override import RESIDUAL_NAMES, Replacement, overriding, returned_arity
+from decision_phases.models.placing import is_spread, kept_value, runs_on
 
 HookFn = Callable[[Tensor], "Tensor | None"]
 
@@ -196,8 +197,13 @@ class ModelAccess(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Device of the first block, where token ids are sent to."""
-        return next(self.engine_blocks[0].parameters()).device
+        """Device that the first block runs on, where token ids are sent to."""
+        return runs_on(self.engine_blocks[0])
+
+    @property
+    def spread(self) -> bool:
+        """Whether it was loaded with a `device_map` that puts parts of it in different places."""
+        return is_spread(self.root)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -211,11 +217,15 @@ class ModelAccess(ABC):
 
     def unique_parameters(self) -> Iterator[Tensor]:
         """Every parameter once, tied ones included once, in a fixed order."""
+        return (parameter for _, parameter in self._unique())
+
+    def _unique(self) -> Iterator[tuple[str, nn.Parameter]]:
         seen: set[int] = set()
-        for _, parameter in self.weights_of(self.root):
-            if parameter.data_ptr() not in seen:
-                seen.add(parameter.data_ptr())
-                yield parameter
+        for name, parameter in self.weights_of(self.root):
+            place = parameter.data_ptr() or id(parameter)  # what is kept elsewhere has no place in memory
+            if place not in seen:
+                seen.add(place)
+                yield name, parameter
 
     def weights_of(self, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         """The named parameters of a module that are used when it runs.
@@ -249,8 +259,8 @@ class ModelAccess(ABC):
     def fingerprint(self) -> str:
         """Hash of all weights (16 hex digits): equal weights in equal order and format give equal prints."""
         digest = hashlib.blake2b(digest_size=8)
-        for parameter in self.unique_parameters():
-            flat = parameter.detach().to("cpu").contiguous().view(-1)
+        for name, parameter in self._unique():
+            flat = kept_value(self.root, name).detach().to("cpu").contiguous().view(-1)
             digest.update(f"{tuple(parameter.shape)}{flat.dtype}".encode())
             digest.update(flat.view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -495,11 +505,11 @@ class ModelAccess(ABC):
             resid: Residual vectors of any layer.
 
         Returns:
-            Normed vectors, in the model's number format.
+            Normed vectors, in the model's number format, where the residuals are.
         """
         flat = resid.reshape(1, -1, resid.shape[-1])
         normed: Tensor = self.tl.ln_final(flat)
-        return normed.reshape(resid.shape)
+        return normed.reshape(resid.shape).to(resid.device)
 
     @cached_property
     def _unembedding(self) -> tuple[Tensor, Tensor]:
@@ -516,14 +526,15 @@ class ModelAccess(ABC):
             ids: Token ids whose logits are wanted; None for the whole vocabulary.
 
         Returns:
-            Logits, with the model's output transform (soft cap, scale) applied.
+            Logits, with the model's output transform (soft cap, scale) applied, where the residuals are.
         """
         weight, bias = self._unembedding
         if ids is not None:
+            ids = ids.to(weight.device)
             weight, bias = weight[:, ids], bias[ids]
         wide = torch.promote_types(weight.dtype, torch.float32)
-        logits = normed.to(wide) @ weight.to(wide) + bias.to(wide)
-        return self.output_transform(logits)
+        logits = normed.to(weight.device, wide) @ weight.to(wide) + bias.to(weight.device, wide)
+        return self.output_transform(logits).to(normed.device)
 
     def readout(
         self, resid: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | None = None
@@ -566,7 +577,8 @@ class ModelAccess(ABC):
         """Name, size and format in a line."""
         return (
             f"<{self.name}: {self.architecture}, {self.n_layers} layers, {self.n_params / 1e6:.0f}M parameters, "
-            f"{self.weights}, {str(self.dtype).removeprefix('torch.')} on {self.device}, {self.kind}>"
+            f"{self.weights}, {str(self.dtype).removeprefix('torch.')} on {self.device}"
+            f"{', spread by device_map' if self.spread else ''}, {self.kind}>"
         )
 
 

@@ -17,6 +17,14 @@ from decision_phases.models.access import ModelAccess
 from decision_phases.models.bridge import BridgeAccess, bridge_from_hf
 from decision_phases.models.hooked import HookedAccess, hooked_from_hf
 from decision_phases.models.parity import check_model, check_plain, reference_logits
+from decision_phases.models.placing import (
+    DeviceMap,
+    check_device_map,
+    check_spread,
+    is_spread,
+    keep_outside,
+    wrapping,
+)
 from decision_phases.models.plain import plain_twin
 from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
 
@@ -41,6 +49,8 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tokenizer: Any | None = None,
+    device_map: DeviceMap | None = None,
+    offload_folder: str | Path | None = None,
     consume: bool = False,
     quiet: bool = False,
 ) -> ModelAccess:
@@ -54,8 +64,13 @@ def load(
         backend: What TransformerLens object to build: "bridge", or "hooked" (TransformerLens 3.9).
         device: "auto" takes CUDA where there is one.
         dtype: "float32", "bfloat16", "float16", "float64", or "auto": float32 where that fits in half of the device's
-            memory, else the number format of the checkpoint.
+            memory, else the number format of the checkpoint, as always with `device_map`. Buffers that are computed,
+            such as rotary frequencies, keep their own.
         tokenizer: For models given as objects. The tokenizer's own BOS rule holds.
+        device_map: For a folder or a Hugging Face name that no one device can hold: "auto" or a table of modules and
+            devices ("cpu" and "disk" among them), as transformers takes it. Every block runs where that puts it;
+            `fresh_hf()` is then rebuilt in main memory.
+        offload_folder: Where transformers may keep weights that `device_map` leaves on disk.
         consume: Take a Hugging Face model over instead of copying it; it is of no other use afterwards.
         quiet: Do not print the parity line.
 
@@ -63,7 +78,8 @@ def load(
         The model, its `parity` measured.
 
     Raises:
-        InputError: If the source is not understood, is neither cached nor to be reached, or has been placed elsewhere.
+        InputError: If the source is not understood, is neither cached nor to be reached, or has been placed elsewhere,
+            or if `device_map` clashes with it.
         MissingPackageError: If the bundled model or `HookedTransformer` is not installed.
         ParityError: If the loaded model deviates from its reference.
 
@@ -72,6 +88,7 @@ def load(
         >>> model.n_layers, model.kind
         (6, 'TransformerBridge')
     """
+    check_device_map(device_map, offload_folder, source=source, backend=backend, device=device)
     if isinstance(source, ModelAccess):
         _check_is_there(source, device, dtype)
         return source
@@ -84,15 +101,17 @@ def load(
         model = _from_tl(source, tokenizer)
         _check_is_there(model, device, dtype)
     else:
-        model = _from_hf(source, revision, backend, device, dtype, tokenizer, consume=consume)
+        placing = {} if device_map is None else {"device_map": device_map, "offload_folder": offload_folder}
+        model = _from_hf(source, revision, backend, device, dtype, tokenizer, placing, consume=consume)
         if not isinstance(source, nn.Module):
             model.origin = {
                 "source": source,
                 "revision": revision,
                 "backend": backend,
-                "device": model.device.type,
+                "device": "auto" if placing else model.device.type,
                 "dtype": model.dtype,
                 "tokenizer": tokenizer,
+                **placing,
             }
     if not quiet:
         sys.stderr.write(f"{model!r}\n{model.parity}\n")
@@ -178,6 +197,7 @@ def _from_hf(
     device: str | torch.device,
     dtype: str | torch.dtype,
     tokenizer: Any | None,
+    placing: dict[str, Any],
     *,
     consume: bool,
 ) -> ModelAccess:
@@ -187,6 +207,9 @@ def _from_hf(
         given = source
         if not hasattr(given, "config"):
             msg = f"{type(given).__name__} is no Hugging Face model (it has no config) and no TransformerLens object"
+            raise InputError(msg)
+        if is_spread(given):
+            msg = f"{type(given).__name__} is spread over devices already; give its name or folder, with device_map="
             raise InputError(msg)
         name = str(getattr(given.config, "name_or_path", "") or type(given).__name__)
         weights, number = "as given", None if dtype == "auto" else _dtype(dtype)
@@ -198,22 +221,41 @@ def _from_hf(
         hf, tokenizer = tiny_hf(family), tokenizer or tiny_tokenizer()
     else:
         path, name, weights = _resolve(source)
-        hf = _read_hf(path, revision, None if dtype == "auto" else _dtype(dtype))
-        number = _auto_dtype(hf, place) if dtype == "auto" else _dtype(dtype)
+        number = None if dtype == "auto" else _dtype(dtype)
+        hf = _read_hf(path, revision, number, **placing)
+        if number is None and not placing:
+            number = _auto_dtype(hf, place)
         rebuild = lambda: _read_hf(path, revision, number)  # noqa: E731 - one of three
         tokenizer = tokenizer or _read_tokenizer(path, revision)
-    hf = hf.to(device=place, dtype=number) if number is not None else hf.to(place)
+    if not placing:
+        _put(hf, place, number)
     hf.eval()
-    reference = reference_logits(hf)
+    spread = is_spread(hf)
+    if spread:
+        check_spread(hf, name)
     made = BridgeAccess if backend == "bridge" else HookedAccess
-    find_plain = plain_twin(hf) if backend == "bridge" else None
-    with torch.random.fork_rng(devices=[]):  # both draw initial weights before they put in the real ones
-        tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
-    model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
-    check_model(model, reference, "plain transformers")
+    # Where blocks are on several devices, only accelerate's hooks bring their inputs there.
+    find_plain = plain_twin(hf) if backend == "bridge" and not spread else None
+    with wrapping(name, spread=spread):
+        reference = reference_logits(hf)
+        with torch.random.fork_rng(devices=[]):  # both draw initial weights before they put in the real ones
+            tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
+        model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
+        if spread:
+            keep_outside(model.root, model.engine_blocks)
+        check_model(model, reference, "plain transformers")
     if find_plain is not None:
         check_plain(model, find_plain(model))
     return model
+
+
+def _put(hf: nn.Module, place: torch.device, number: torch.dtype | None) -> None:
+    """Move a model, and cast what is saved of it; what is computed, such as rotary frequencies, keeps its format."""
+    hf.to(place)
+    if number is not None:
+        for tensor in hf.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(number)
 
 
 def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
@@ -231,7 +273,7 @@ def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
         with torch.random.fork_rng(devices=[]):
             fresh = made(copy.deepcopy(config))
         first = next(iter(weights.values()))
-        fresh.to(device=first.device, dtype=first.dtype)
+        _put(fresh, first.device, first.dtype)
         fresh.load_state_dict({name: tensor.detach() for name, tensor in weights.items()})
         for name, module in rescaling.items():
             setattr(fresh.get_submodule(name), _RESCALED, getattr(module, _RESCALED))
@@ -263,13 +305,19 @@ def _resolve(source: str | Path | None) -> tuple[str, str, str]:
     return source, source, "as published"
 
 
-def _read_hf(path: str, revision: str | None, dtype: torch.dtype | None) -> nn.Module:
+def _read_hf(path: str, revision: str | None, dtype: torch.dtype | None, **placing: Any) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     with _reaching(path):
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=dtype or "auto", attn_implementation="eager"
-        )
+        try:
+            model: nn.Module = AutoModelForCausalLM.from_pretrained(
+                path, revision=revision, dtype=dtype or "auto", attn_implementation="eager", **placing
+            )
+        except ValueError as error:
+            if not placing:
+                raise
+            msg = f"transformers cannot place {path!r} by this device_map: {error}"
+            raise InputError(msg) from error
     return model
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from decision_phases.errors import ParityError
 from decision_phases.models.access import Capabilities, ModelAccess, Parity
+from decision_phases.models.placing import runs_on
 
 # Half-precision kernels round differently in different batch shapes; a wiring error is far larger than these.
 TOLERANCE: dict[torch.dtype, float] = {
@@ -47,7 +48,7 @@ def reference_logits(hf: nn.Module) -> Float[Tensor, "2 9 vocab"]:
         Logits in float32 on the CPU.
     """
     model: Any = hf
-    tokens = probe_tokens(model.config.get_text_config().vocab_size, next(model.parameters()).device)
+    tokens = probe_tokens(model.config.get_text_config().vocab_size, runs_on(hf))
     with torch.no_grad():
         logits: Tensor = model(input_ids=tokens, use_cache=False).logits
     return logits.float().cpu()

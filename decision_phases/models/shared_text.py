@@ -119,7 +119,10 @@ def gathered(parts: Sequence[KeyValues], rows: Int[Tensor, " row"] | None) -> Ke
     """
     keys = torch.cat([part[0] for part in parts], dim=-2)
     values = torch.cat([part[1] for part in parts], dim=-2)
-    return (keys, values) if rows is None else (keys[rows], values[rows])
+    if rows is None:
+        return keys, values
+    rows = rows.to(keys.device)
+    return keys[rows], values[rows]
 
 
 def shares_text(model: ModelAccess, tokens: Int[Tensor, "2 9"], tolerance: float) -> bool:

@@ -150,7 +150,7 @@ class _Scores:
     def take(self, batch: Batch, rows: dict[int, Tensor]) -> None:
         """Read one batch; `rows` is row → residuals `[cell, d]`."""
         places = sorted(rows)
-        stacked = torch.stack([rows[place] for place in places])  # [row, cell, d]
+        stacked = torch.stack([rows[place].to(self.model.device) for place in places])  # [row, cell, d]
         if self.cloze:
             self._take_cloze(batch, places, stacked)
         else:

@@ -176,6 +176,19 @@ def test_number_formats(backend, dtype):
         )
 
 
+@pytest.mark.parametrize("given", ["folder", "object", "rebuilt"])
+def test_low_precision_is_that_of_transformers(folder, given):
+    """Weights are rounded; rotary frequencies, which are computed, are not: far positions would be elsewhere."""
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager")
+    model = load(folder if given == "folder" else tiny_hf("llama", seed=3), dtype="bfloat16", quiet=True)
+    tokens = torch.randint(3, 800, (1, 300), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = model.fresh_hf()(tokens).logits if given == "rebuilt" else model.logits(tokens)
+        assert torch.equal(found, plain(tokens).logits)
+
+
 def test_the_given_model_keeps_its_number_format():
     hf = tiny_hf("llama").to(torch.bfloat16)
     assert load(hf, dtype="float32", quiet=True).dtype == torch.float32
