@@ -200,7 +200,8 @@ def keep_outside(root: nn.Module, blocks: Sequence[nn.Module]) -> None:
         for hook in _hooks(module):
             if id(module) in inside or not hook.offload:
                 continue
-            for name, parameter in list(module.named_parameters(recurse=False)):
+            left = [(n, p) for n, p in module.named_parameters(recurse=False) if p.is_meta]
+            for name, parameter in left:
                 value = hook.weights_map[name].to(runs_on(module))
                 tied = (p for p in there if p.shape == value.shape and p.device == value.device)
                 fetched = next((p for p in tied if torch.equal(p, value)), None)
