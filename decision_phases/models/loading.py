@@ -237,12 +237,12 @@ def _from_hf(
     # Where blocks are on several devices, only accelerate's hooks bring their inputs there.
     find_plain = plain_twin(hf) if backend == "bridge" and not spread else None
     with wrapping(name, spread=spread):
+        if spread:
+            keep_outside(hf)
         reference = reference_logits(hf)
         with torch.random.fork_rng(devices=[]):  # both draw initial weights before they put in the real ones
             tl = bridge_from_hf(hf) if backend == "bridge" else hooked_from_hf(hf)
         model = made(tl, name=name, tokenizer=tokenizer, weights=weights, rebuild=rebuild)
-        if spread:
-            keep_outside(model.root, model.engine_blocks)
         check_model(model, reference, "plain transformers")
     if find_plain is not None:
         check_plain(model, find_plain(model))

@@ -6,7 +6,7 @@ Blocks called one by one run exactly as they do inside the whole model, so the e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -187,21 +187,22 @@ def kept_value(root: nn.Module, name: str) -> Tensor:
     return value
 
 
-def keep_outside(root: nn.Module, blocks: Sequence[nn.Module]) -> None:
+def keep_outside(hf: nn.Module) -> None:
     """Fetch for good what is not in any block: embedding, final norm and unembedding are read at every layer.
 
     Args:
-        root: The whole model.
-        blocks: Its blocks, which are left as they are.
+        hf: A Hugging Face model with accelerate's hooks; its blocks are left as they are.
     """
-    inside = {id(module) for block in blocks for module in block.modules()}
-    there = [p for p in root.parameters() if p.ndim == 2 and not p.is_meta]
-    for module in root.modules():
+    model: Any = hf
+    n_layers = model.config.get_text_config().num_hidden_layers
+    blocks = next(m for m in hf.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers)
+    inside = {id(module) for module in blocks.modules()}
+    there = [p for p in hf.parameters() if p.ndim == 2 and not p.is_meta]
+    for module in hf.modules():
         for hook in _hooks(module):
             if id(module) in inside or not hook.offload:
                 continue
-            left = [(n, p) for n, p in module.named_parameters(recurse=False) if p.is_meta]
-            for name, parameter in left:
+            for name, parameter in list(module.named_parameters(recurse=False)):
                 value = hook.weights_map[name].to(runs_on(module))
                 tied = (p for p in there if p.shape == value.shape and p.device == value.device)
                 fetched = next((p for p in tied if torch.equal(p, value)), None)
