@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
     from decision_phases.engine import texts as texts
+    from decision_phases.engine import workers as workers
     from decision_phases.errors import DecisionPhasesError as DecisionPhasesError
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
@@ -39,13 +40,14 @@ if TYPE_CHECKING:
     from decision_phases.readout import capture as capture
     from decision_phases.readout import find_phases as find_phases
     from decision_phases.readout import read as read
+    from decision_phases.store import ResultStore as ResultStore
     from decision_phases.tasks import Question as Question
     from decision_phases.tasks import QuestionSet as QuestionSet
     from decision_phases.tasks import TextSet as TextSet
     from decision_phases.tasks import questions as questions
 
 _HOMES = {
-    "decision_phases.engine": ("applied", "evaluate", "texts"),
+    "decision_phases.engine": ("applied", "evaluate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
@@ -54,6 +56,7 @@ _HOMES = {
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": ("STRATEGIES", "Curves", "prune"),
     "decision_phases.readout": ("Decisions", "Phases", "ask", "capture", "find_phases", "read"),
+    "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
@@ -73,6 +76,7 @@ __all__ = [
     "Phases",
     "Question",
     "QuestionSet",
+    "ResultStore",
     "TextSet",
     "applied",
     "ask",
@@ -93,6 +97,7 @@ __all__ = [
     "steer",
     "texts",
     "weights",
+    "workers",
     "zero",
 ]
 

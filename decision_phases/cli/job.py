@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from decision_phases.cli.arguments import check_model, check_settings
+from decision_phases.errors import InputError
 from decision_phases.studies.settings import RunSettings
+
+if TYPE_CHECKING:  # help should not wait for torch
+    from decision_phases.models import ModelAccess
 
 
 def load_model(given: dict[str, Any], *, quiet: bool = False) -> Any:
@@ -74,18 +78,43 @@ def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
         with _cleared(early or new_folder(None, model.name), made=made) as folder:
             assert folder is not None
             try:
-                run_study(
-                    model,
-                    settings,
-                    out=folder,
-                    resume=resume,
-                    command=ctx.obj,
-                    progress=not given["no_progress"] and sys.stderr.isatty(),
-                )
+                with spread(model, given):
+                    run_study(
+                        model,
+                        settings,
+                        out=folder,
+                        resume=resume,
+                        command=ctx.obj,
+                        progress=not given["no_progress"] and sys.stderr.isatty(),
+                    )
                 illustrate(folder)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(_left_behind(folder, ctx.obj)) from None
     return folder
+
+
+def spread(model: ModelAccess, given: Mapping[str, Any]) -> AbstractContextManager[object]:
+    """The workers that were asked for.
+
+    Args:
+        model: The model.
+        given: Values of `--workers`, `--cluster` and `--threads`.
+
+    Returns:
+        A context to evaluate in.
+
+    Raises:
+        InputError: If a cluster is named without a number of workers.
+    """
+    n, address = given.get("workers"), given.get("cluster")
+    if n is None:
+        if address is not None:
+            msg = f"--cluster {address} was given without --workers; say how many workers it should run"
+            raise InputError(msg)
+        return nullcontext()
+    from decision_phases.engine import workers
+
+    return workers(model, n, address=address, threads=given.get("threads") or 1)
 
 
 def illustrate(folder: Path) -> None:

@@ -110,6 +110,17 @@ hardware = together(
         metavar="N",
         help="Threads to compute with.  [default: torch decides]",
     ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Spread the work over N processes that each hold the model (needs ray).  [default: this process]",
+    ),
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="The workers run on this Ray cluster: auto, or ray://HOST:10001.  [default: this machine]",
+    ),
 )
 
 questions = setting(

@@ -121,7 +121,8 @@ def _run_spread(
 ) -> Iterator[Evaluated]:
     """Have workers run what the store lacks, and give everything from there."""
     with TemporaryDirectory() as folder:
-        kept = Kept(store or ResultStore(folder), pool.model, job["inputs"], plan, job["observe"])
+        known = ResultStore(folder) if store is None else store  # an empty one is false
+        kept = Kept(known, pool.model, job["inputs"], plan, job["observe"])
         missing = [variant for variant in dict.fromkeys(plan.variants) if not kept.has(variant)]
         pool.evaluate(kept, plan, missing, job, progress=progress)
         for variant in plan.variants:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess, as_model, cache_folder
+from decision_phases.store import read_json, write_json
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
 
@@ -66,7 +66,9 @@ def sample_texts(
         msg = f"count={count}, length={length}, temperature={temperature} given; at least 2, 2 and above 0 are needed"
         raise InputError(msg)
     tokenizer = model.tokenizer
-    start = None if tokenizer is None else (tokenizer.bos_token_id or tokenizer.eos_token_id)
+    start = None if tokenizer is None else tokenizer.bos_token_id
+    if tokenizer is not None and start is None:
+        start = tokenizer.eos_token_id
     if tokenizer is None or start is None or not model.capabilities.cached_generation:
         msg = (
             f"{model.name} cannot write texts: that takes a tokenizer with a BOS token and a key-value cache"
@@ -78,13 +80,10 @@ def sample_texts(
     ]
     path = cache_folder() / "texts" / f"{key}.json"
     if path.exists():
-        return TextSet(name, tuple(json.loads(path.read_text("utf-8"))), seed=seed, source=f"sampled, {key}")
+        return TextSet(name, tuple(read_json(path)), seed=seed, source=f"sampled, {key}")
     rows = _sample(model, int(start), count, length, temperature, seed)
     written = tuple(dict.fromkeys(tokenizer.decode(row, skip_special_tokens=True) for row in rows.tolist()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_suffix(".part")
-    work.write_text(json.dumps(written, ensure_ascii=False), "utf-8")
-    work.replace(path)
+    write_json(path, list(written))
     return TextSet(name, written, seed=seed, source=f"sampled, {key}")
 
 

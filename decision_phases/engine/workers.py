@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -112,11 +112,18 @@ class Pool:
                 logging_level="ERROR",
                 configure_logging=True,
             )
-        origin = dict(model.origin) if model.origin else _origin_of(model)
-        hf = None if model.origin else self.ray.put(model.fresh_hf())
         gpus = {"num_gpus": 1} if model.device.type == "cuda" else {}
         self._made = self.ray.remote(**{"num_cpus": threads, **gpus, **options})(Worker)
-        self._arguments = (origin, hf, model.fingerprint, threads)
+        free, total = (
+            of().get("CPU", 0) for of in (self.ray.available_resources, self.ray.cluster_resources)
+        )
+        if free < n * options.get("num_cpus", threads):
+            msg = (
+                f"{n} workers of {threads} threads were asked for, but Ray has {free:.0f} of {total:.0f} processors "
+                "free; ask for fewer, or for num_cpus=0 to have them share"
+            )
+            raise InputError(msg)
+        self._arguments = sent(model, self.ray.put, threads)
         self.actors: list[Any] = [self._start() for _ in range(n)]
         self._jobs = 0
 
@@ -242,21 +249,36 @@ def current_pool(model: ModelAccess) -> Pool | None:
     return pool if pool is not None and pool.model is model else None
 
 
-def _origin_of(model: ModelAccess) -> dict[str, Any]:
-    """How to load a model that came as an object: as the Hugging Face model that is sent along."""
-    backend = "hooked" if model.kind == "HookedTransformer" else "bridge"
-    return {
-        "backend": backend,
+def sent(model: ModelAccess, put: Callable[[Any], Any], threads: int) -> tuple[dict[str, Any], Any, str, int]:
+    """What a worker is made from.
+
+    Args:
+        model: The model.
+        put: Makes a large object available to all workers.
+        threads: Threads of each worker.
+
+    Returns:
+        Arguments of `Worker`; a model that came as an object goes along as a Hugging Face model.
+
+    Raises:
+        InputError: If it can be made again in neither way.
+    """
+    if model.origin:
+        return dict(model.origin), None, model.fingerprint, threads
+    origin = {
+        "backend": "hooked" if model.kind == "HookedTransformer" else "bridge",
         "dtype": model.dtype,
         "device": model.device.type,
         "tokenizer": model.tokenizer,
     }
+    return origin, put(model.fresh_hf()), model.fingerprint, threads
 
 
 def _ray() -> Any:
     # Under `uv run`, Ray would pack the working directory and call uv again in every worker.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else everything else on the machine goes first
     try:
         return import_module("ray")
     except ImportError as error:

@@ -96,6 +96,7 @@ WITH_THE_MODEL = {
     "run --device gpu": "gpu",
     "run --dtype float": "float",
     "run --backend bridges": "did you mean 'bridge'",
+    "run --cluster auto": "without --workers",
     "read --questions long.jsonl --scoring cloze": "tokens long",
     "read --questions same.jsonl --scoring first_token": "share the first token",
 }

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decision_phases.engine import evaluate, workers
-from decision_phases.engine.workers import WorkersError, current_pool
+from decision_phases.engine.workers import Worker, WorkersError, current_pool, sent
 from decision_phases.errors import InputError, MissingPackageError
 from decision_phases.interventions import skip
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
@@ -111,20 +111,34 @@ def test_errors_of_workers_arrive_as_they_are(pool, model, encoded):
         list(evaluate(model, encoded, CUTS[:4], [Bad()]))
 
 
-def test_models_given_as_objects_are_sent_along(pool, encoded, alone):
-    hf = tiny_hf("llama")
-    given = load(hf, tokenizer=tiny_tokenizer(), quiet=True)
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_models_given_as_objects_are_sent_along(encoded, alone, threads):
+    given = load(tiny_hf("llama"), tokenizer=tiny_tokenizer(), quiet=True)
     assert given.origin is None
-    with workers(given, 1):
-        equal(evaluate(given, encoded, CUTS[:3], LOOK), alone[:3])
+    worker = Worker(*sent(given, lambda hf: hf, 1))
+    job = {"inputs": encoded, "variants": tuple(CUTS), "observe": tuple(LOOK)}
+    (packed,) = worker.run(1, job, [7])
+    np.testing.assert_array_equal(packed["final"].arrays["scores"], alone[7]["final"].scores)
 
 
-def test_weights_changed_after_loading_are_not_mistaken(pool, encoded):
+def test_weights_changed_after_loading_are_not_mistaken(threads):
     changed = load("tiny-llama", quiet=True)
     with torch.no_grad():
         next(iter(changed.parameters(2).values())).add_(1.0)
-    with workers(changed, 1), pytest.raises(WorkersError, match="its weights were changed after loading"):
-        list(evaluate(changed, encoded, CUTS[:3], LOOK))
+    with pytest.raises(WorkersError, match="its weights were changed after loading"):
+        Worker(*sent(changed, lambda hf: hf, 1))
+
+
+def test_workers_that_would_wait_for_ever_are_refused(pool):
+    match = "3 workers of 1 threads were asked for, but Ray has 0 of 2 processors free"
+    with pytest.raises(InputError, match=match), workers(load("tiny-gpt2", quiet=True), 3):
+        pass
 
 
 def test_bad_numbers_and_a_missing_package(model, monkeypatch):
