@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from decision_phases.pruning import STRATEGIES as STRATEGIES
     from decision_phases.pruning import Curves as Curves
     from decision_phases.pruning import prune as prune
+    from decision_phases.pruning.game import ShapleyValues as ShapleyValues
+    from decision_phases.pruning.game import shapley as shapley
     from decision_phases.readout import Decisions as Decisions
     from decision_phases.readout import Phases as Phases
     from decision_phases.readout import ask as ask
@@ -55,6 +57,7 @@ _HOMES = {
     ),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": ("STRATEGIES", "Curves", "prune"),
+    "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.readout": ("Decisions", "Phases", "ask", "capture", "find_phases", "read"),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
@@ -77,6 +80,7 @@ __all__ = [
     "Question",
     "QuestionSet",
     "ResultStore",
+    "ShapleyValues",
     "TextSet",
     "applied",
     "ask",
@@ -93,6 +97,7 @@ __all__ = [
     "read",
     "resample",
     "scale",
+    "shapley",
     "skip",
     "steer",
     "texts",

@@ -5,14 +5,17 @@ from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.style import save_figure
+from decision_phases.plots.units import LearningCurve, unit_values
 
 __all__ = [
     "CategoryFrequency",
     "Curve",
+    "LearningCurve",
     "margin_by_layer",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
     "save_figure",
     "transition_path",
+    "unit_values",
 ]
