@@ -31,16 +31,22 @@ if TYPE_CHECKING:
     from decision_phases.interventions import zero as zero
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
+    from decision_phases.pruning import CRITERIA as CRITERIA
     from decision_phases.pruning import STRATEGIES as STRATEGIES
     from decision_phases.pruning import Curves as Curves
+    from decision_phases.pruning import Ranking as Ranking
+    from decision_phases.pruning import Rankings as Rankings
     from decision_phases.pruning import prune as prune
+    from decision_phases.pruning import rank as rank
     from decision_phases.pruning.game import ShapleyValues as ShapleyValues
     from decision_phases.pruning.game import shapley as shapley
     from decision_phases.readout import Decisions as Decisions
+    from decision_phases.readout import Perplexity as Perplexity
     from decision_phases.readout import Phases as Phases
     from decision_phases.readout import ask as ask
     from decision_phases.readout import capture as capture
     from decision_phases.readout import find_phases as find_phases
+    from decision_phases.readout import perplexity as perplexity
     from decision_phases.readout import read as read
     from decision_phases.store import ResultStore as ResultStore
     from decision_phases.tasks import Question as Question
@@ -56,15 +62,18 @@ _HOMES = {
         "weights", "zero",
     ),
     "decision_phases.models": ("ModelAccess", "load"),
-    "decision_phases.pruning": ("STRATEGIES", "Curves", "prune"),
+    "decision_phases.pruning": ("CRITERIA", "STRATEGIES", "Curves", "Ranking", "Rankings", "prune", "rank"),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
-    "decision_phases.readout": ("Decisions", "Phases", "ask", "capture", "find_phases", "read"),
+    "decision_phases.readout": (
+        "Decisions", "Perplexity", "Phases", "ask", "capture", "find_phases", "perplexity", "read",
+    ),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CRITERIA",
     "STRATEGIES",
     "Captured",
     "Curves",
@@ -76,9 +85,12 @@ __all__ = [
     "MissingPackageError",
     "ModelAccess",
     "ParityError",
+    "Perplexity",
     "Phases",
     "Question",
     "QuestionSet",
+    "Ranking",
+    "Rankings",
     "ResultStore",
     "ShapleyValues",
     "TextSet",
@@ -92,8 +104,10 @@ __all__ = [
     "mean",
     "noise",
     "patch",
+    "perplexity",
     "prune",
     "questions",
+    "rank",
     "read",
     "resample",
     "scale",

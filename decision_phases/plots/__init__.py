@@ -4,6 +4,7 @@ from decision_phases.plots.frequency import CategoryFrequency, option_frequency,
 from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
+from decision_phases.plots.ranking import ScorePanel, unit_scores
 from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
@@ -11,11 +12,13 @@ __all__ = [
     "CategoryFrequency",
     "Curve",
     "LearningCurve",
+    "ScorePanel",
     "margin_by_layer",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
     "save_figure",
     "transition_path",
+    "unit_scores",
     "unit_values",
 ]

@@ -1,21 +1,30 @@
 """Which layers to remove: criteria, searches and curves."""
 
+from decision_phases.pruning.criteria import CRITERIA, Criterion, Unit
 from decision_phases.pruning.curves import Curves, Step
 from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.prune import Setting, prune, prune_one
+from decision_phases.pruning.rank import rank
+from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.pruning.search import OBJECTIVES, Found, greedy
 from decision_phases.pruning.strategies import STRATEGIES, Strategy
 
 __all__ = [
+    "CRITERIA",
     "OBJECTIVES",
     "STRATEGIES",
+    "Criterion",
     "Curves",
     "Found",
     "RandomPool",
+    "Ranking",
+    "Rankings",
     "Setting",
     "Step",
     "Strategy",
+    "Unit",
     "greedy",
     "prune",
     "prune_one",
+    "rank",
 ]

@@ -3,8 +3,11 @@
 from decision_phases.readout.ask import ask
 from decision_phases.readout.capturing import capture
 from decision_phases.readout.decisions import Decisions, Final
+from decision_phases.readout.divergence import DivergenceObserver, EndingObserver
 from decision_phases.readout.find import find_phases
+from decision_phases.readout.loss import Losses, LossObserver
 from decision_phases.readout.observe import DecisionObserver
+from decision_phases.readout.perplexity import Perplexity, perplexity
 from decision_phases.readout.phases import Phases
 from decision_phases.readout.read import LENSES, read
 from decision_phases.readout.states import StateObserver
@@ -13,11 +16,17 @@ __all__ = [
     "LENSES",
     "DecisionObserver",
     "Decisions",
+    "DivergenceObserver",
+    "EndingObserver",
     "Final",
+    "LossObserver",
+    "Losses",
+    "Perplexity",
     "Phases",
     "StateObserver",
     "ask",
     "capture",
     "find_phases",
+    "perplexity",
     "read",
 ]

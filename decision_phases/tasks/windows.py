@@ -60,7 +60,7 @@ def encode_texts(
     """
     if tokenizer is None:
         raise InputError("the model has no tokenizer, so texts cannot be put to it; give a tokenizer.")
-    head = _head(tokenizer, bos=bos)
+    head = window_head(tokenizer, bos=bos)
     size = window - len(head)
     step = size if stride is None else stride
     _check(window, size, step, context_length, limit)
@@ -81,8 +81,16 @@ def encode_texts(
     return sequences
 
 
-def _head(tokenizer: Tokenizer, *, bos: bool | None) -> tuple[int, ...]:
-    """What stands in front of every window."""
+def window_head(tokenizer: Tokenizer, *, bos: bool | None) -> tuple[int, ...]:
+    """Return what stands in front of every window: the BOS token or nothing.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        bos: As in `encode_texts`.
+
+    Raises:
+        InputError: If BOS is asked for and there is none.
+    """
     token = tokenizer.bos_token_id
     if bos is None:
         begins = tokenise(["a"], tokenizer)["a"].ids[:1]
