@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from decision_phases.pruning import Curves as Curves
     from decision_phases.pruning import Ranking as Ranking
     from decision_phases.pruning import Rankings as Rankings
+    from decision_phases.pruning import SafeCut as SafeCut
     from decision_phases.pruning import prune as prune
     from decision_phases.pruning import rank as rank
+    from decision_phases.pruning import safe_cut as safe_cut
     from decision_phases.pruning.game import ShapleyValues as ShapleyValues
     from decision_phases.pruning.game import shapley as shapley
     from decision_phases.readout import Decisions as Decisions
@@ -62,7 +64,9 @@ _HOMES = {
         "weights", "zero",
     ),
     "decision_phases.models": ("ModelAccess", "load"),
-    "decision_phases.pruning": ("CRITERIA", "STRATEGIES", "Curves", "Ranking", "Rankings", "prune", "rank"),
+    "decision_phases.pruning": (
+        "CRITERIA", "STRATEGIES", "Curves", "Ranking", "Rankings", "SafeCut", "prune", "rank", "safe_cut",
+    ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.readout": (
         "Decisions", "Perplexity", "Phases", "ask", "capture", "find_phases", "perplexity", "read",
@@ -92,6 +96,7 @@ __all__ = [
     "Ranking",
     "Rankings",
     "ResultStore",
+    "SafeCut",
     "ShapleyValues",
     "TextSet",
     "applied",
@@ -110,6 +115,7 @@ __all__ = [
     "rank",
     "read",
     "resample",
+    "safe_cut",
     "scale",
     "shapley",
     "skip",

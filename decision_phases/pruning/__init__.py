@@ -6,6 +6,7 @@ from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.prune import Setting, prune, prune_one
 from decision_phases.pruning.rank import rank
 from decision_phases.pruning.ranking import Ranking, Rankings
+from decision_phases.pruning.safe import SafeCut, safe_cut
 from decision_phases.pruning.search import OBJECTIVES, Found, greedy
 from decision_phases.pruning.strategies import STRATEGIES, Strategy
 
@@ -19,6 +20,7 @@ __all__ = [
     "RandomPool",
     "Ranking",
     "Rankings",
+    "SafeCut",
     "Setting",
     "Step",
     "Strategy",
@@ -27,4 +29,5 @@ __all__ = [
     "prune",
     "prune_one",
     "rank",
+    "safe_cut",
 ]

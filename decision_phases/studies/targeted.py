@@ -28,6 +28,7 @@ from decision_phases.tasks import EncodedQuestions
 
 SHAPES = ("scattered", "contiguous")
 REGIONS = ("silent", "decisive", "anywhere")
+_PERMUTATIONS = 20_000  # the smallest p that they can show must survive an adjustment for dozens of comparisons
 _SMALLEST = 3  # a phase of fewer blocks cannot be compared with another
 
 
@@ -145,7 +146,7 @@ class Targeted:
 
     def _difference(self, a: str, b: str) -> PairedDifference:
         mean = {name: self.correct[name].mean(axis=0, dtype=np.float64) for name in (a, b)}
-        return paired_difference(mean[a], mean[b], seed=self.seed)
+        return paired_difference(mean[a], mean[b], n_perm=_PERMUTATIONS, seed=self.seed)
 
 
 def plan_cells(

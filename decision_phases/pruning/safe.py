@@ -1,0 +1,275 @@
+"""The largest cut whose loss of accuracy is certified on questions that did not choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from scipy import stats
+
+from decision_phases.engine import Store
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention, skip
+from decision_phases.models import as_model
+from decision_phases.pruning.prune import divide, make_setting, prune_one
+from decision_phases.pruning.strategies import find_strategy
+from decision_phases.readout.ask import Questions
+
+_OUTSIDE = 1e-3  # chance that the rate of changed answers lies outside the interval over which the worst case is sought
+_GRID = 200
+
+
+def drop_p_value(lost: int, won: int, n: int, max_drop: float) -> float:
+    """Test that accuracy drops by `max_drop` or more, from paired answers.
+
+    Under a drop of exactly `max_drop` the numbers of answers lost and won are trinomial with one unknown left, the rate
+    of changed answers. The p-value is the largest probability, over a confidence interval of that rate, of a net loss
+    as small as the observed one, plus the probability that the interval misses (Berger and Boos, JASA 1994). It is
+    valid for any number of questions, up to the fineness of a grid.
+
+    Args:
+        lost: Questions that only the intact model answers rightly.
+        won: Questions that only the cut model answers rightly.
+        n: Number of questions.
+        max_drop: The drop of accuracy that must be ruled out.
+
+    Returns:
+        The p-value.
+
+    Example:
+        >>> round(drop_p_value(0, 0, 300, 0.02), 4), round(drop_p_value(9, 1, 300, 0.02), 2)
+        (0.0141, 0.85)
+    """
+    changed = lost + won
+    low = 0.0 if changed == 0 else float(stats.beta.ppf(_OUTSIDE / 2, changed, n - changed + 1))
+    high = 1.0 if changed == n else float(stats.beta.ppf(1 - _OUTSIDE / 2, changed + 1, n - changed))
+    rates = np.linspace(max(low, max_drop), max(high, max_drop), _GRID)[:, None]
+    number = np.arange(n + 1)
+    share_lost = (rates + max_drop) / (2 * rates)
+    # Of m changed answers, at most (m + net)/2 are lost if the net loss is at most what was seen.
+    most = np.floor((number + (lost - won)) / 2)
+    tail = np.asarray(stats.binom.pmf(number, n, rates)) * np.asarray(
+        stats.binom.cdf(most, number, share_lost)
+    )
+    worst = tail.sum(axis=1).max()
+    return float(min(1.0, worst + _OUTSIDE))
+
+
+def questions_needed(max_drop: float, confidence: float) -> int:
+    """Least number of questions that certify a cut which changes no answer.
+
+    Args:
+        max_drop: The drop of accuracy that must be ruled out.
+        confidence: With which confidence.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> questions_needed(0.1, 0.9)
+        38
+    """
+    low, high = 0, 1
+    while drop_p_value(0, 0, high, max_drop) > 1 - confidence:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if drop_p_value(0, 0, middle, max_drop) > 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@dataclass(frozen=True, eq=False)
+class SafeCut:
+    """How far one can prune with a guarantee.
+
+    Attributes:
+        cut: The largest certified cut; empty if none is.
+        layers: The layers it removes, in the order of the search.
+        max_drop: The loss of accuracy that is ruled out.
+        confidence: With this confidence, over everything that was tested.
+        strategy: What chose the order.
+        n_search: Questions that chose.
+        n_evaluation: Questions that tested.
+        intact_accuracy: On the testing questions.
+        chance: Accuracy of guessing.
+        table: One row a step, up to the first that fails: step, removed, accuracy, lost, won, p_value, certified.
+    """
+
+    cut: Intervention
+    layers: tuple[int, ...]
+    max_drop: float
+    confidence: float
+    strategy: str
+    n_search: int
+    n_evaluation: int
+    intact_accuracy: float
+    chance: float
+    table: pd.DataFrame
+
+    @property
+    def found(self) -> bool:
+        """Whether any cut is certified."""
+        return bool(self.layers)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a step, up to the first that fails.
+
+        Returns:
+            Columns step, removed, accuracy, lost, won, p_value, certified.
+        """
+        return self.table.copy()
+
+    def __str__(self) -> str:
+        """A sentence."""
+        how = (
+            f"{self.confidence:.0%} confidence, {self.n_evaluation} questions that chose nothing, order by "
+            f"{self.strategy}; intact accuracy {self.intact_accuracy:.3f}, chance {self.chance:.2f}"
+        )
+        if not self.found:
+            return f"No cut is certified to lose less than {self.max_drop:.3f} of accuracy ({how})."
+        return (
+            f"Removing {len(self.layers)} blocks {sorted(self.layers)} is certified to lose less than "
+            f"{self.max_drop:.3f} of accuracy ({how})."
+        )
+
+    __repr__ = __str__
+
+
+def certify(
+    intact: Bool[np.ndarray, " question"],
+    after: Bool[np.ndarray, "step question"],
+    *,
+    max_drop: float,
+    confidence: float,
+) -> list[tuple[int, int, float]]:
+    """Test one cut after the other, until the first that cannot be certified.
+
+    Testing in an order that was fixed beforehand and stopping at the first failure keeps the chance of any wrong
+    certificate below 1 − confidence, however many cuts are tried (fixed-sequence testing, as in Learn then Test,
+    arXiv 2110.01052, §3).
+
+    Args:
+        intact: Which questions the intact model answers rightly.
+        after: The same after each step.
+        max_drop: The drop of accuracy that must be ruled out.
+        confidence: Of all certificates together.
+
+    Returns:
+        (lost, won, p-value) of each step tested; all but possibly the last are certified.
+    """
+    found = []
+    for row in after:
+        lost, won = int((intact & ~row).sum()), int((~intact & row).sum())
+        found.append((lost, won, drop_p_value(lost, won, len(intact), max_drop)))
+        if found[-1][2] > 1 - confidence:
+            break
+    return found
+
+
+def safe_cut(
+    model: object,
+    questions: Questions,
+    *,
+    max_drop: float = 0.02,
+    confidence: float = 0.95,
+    by: str = "margin",
+    up_to: int = 6,
+    protect: Collection[int] | None = None,
+    split: float = 0.4,
+    seed: int = 0,
+    store: Store = None,
+    progress: bool = False,
+    **settings: Any,
+) -> SafeCut:
+    """Find the largest cut whose loss of accuracy is certified, or that none is.
+
+    The order of removal is chosen on one part of the questions and tested on the other. The certificate is for
+    questions like these, drawn independently, under the same scoring; it says nothing about other tasks.
+
+    Args:
+        model: What `load` gives or takes.
+        questions: A name, a file or questions.
+        max_drop: The loss of accuracy that must be ruled out.
+        confidence: With which confidence.
+        by: A strategy with one order: "margin", "accuracy", "deepest", …
+        up_to: Most blocks to remove.
+        protect: Layers never removed; the first and the last by default.
+        split: Share of the questions that choose; the others test.
+        seed: Of split and search.
+        store: A store or its folder, where every evaluated cut is kept and found again.
+        progress: Show bars.
+        **settings: Of `tasks.encode_questions`.
+
+    Returns:
+        The certified cut, with every test that was made.
+
+    Raises:
+        InputError: If the numbers are out of range, or there are too few questions for any certificate.
+
+    Example:
+        >>> safe = safe_cut("tiny-gpt2", "facts", max_drop=0.2, by="deepest", up_to=2)
+        >>> safe.n_evaluation, len(safe.layers) <= 2
+        (192, True)
+    """
+    if not (0 < max_drop < 1 and 0 < confidence < 1):
+        msg = f"max_drop={max_drop} and confidence={confidence} given; both lie between 0 and 1, such as 0.02 and 0.95"
+        raise InputError(msg)
+    if by == "random":
+        msg = (
+            "'random' draws several orders, of which none can be tested alone; give a strategy with one order"
+        )
+        raise InputError(msg)
+    access = as_model(model)
+    search, evaluation = divide(access, questions, split, seed=seed, **settings)
+    n = len(evaluation)
+    if drop_p_value(0, 0, n, max_drop) > 1 - confidence:
+        needed = questions_needed(max_drop, confidence)
+        msg = (
+            f"{n} questions cannot certify a drop below {max_drop} with confidence {confidence}, even if no answer "
+            f"changes: at least {needed} are needed (or a larger max_drop, a smaller split)"
+        )
+        raise InputError(msg)
+    setting = make_setting(access, search, evaluation, up_to=up_to, protect=protect, seed=seed, store=store)
+    obstacle = setting.obstacle(find_strategy(by))
+    if obstacle:
+        msg = f"the strategy {by!r} is not applicable: {obstacle}"
+        raise InputError(msg)
+    steps = [step for step in prune_one(setting, by, progress=progress) if step.step > 0]
+    intact = setting.intact.final.correct
+    tests = certify(
+        intact, np.stack([step.correct for step in steps]), max_drop=max_drop, confidence=confidence
+    )
+    table = pd.DataFrame(
+        [
+            {
+                "step": step.step,
+                "removed": step.removed,
+                "accuracy": step.accuracy,
+                "lost": lost,
+                "won": won,
+                "p_value": p,
+                "certified": p <= 1 - confidence,
+            }
+            for step, (lost, won, p) in zip(steps, tests, strict=False)
+        ]
+    )
+    layers = steps[int(table["certified"].sum()) - 1].cut if table["certified"].any() else ()
+    return SafeCut(
+        skip(*layers) if layers else Intervention(),
+        layers,
+        max_drop,
+        confidence,
+        by,
+        len(search),
+        n,
+        float(intact.mean()),
+        evaluation.questions.chance,
+        table,
+    )

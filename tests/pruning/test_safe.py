@@ -1,0 +1,99 @@
+"""Certificates hold as often as they say, and are given where they can be."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.pruning.safe import certify, drop_p_value, safe_cut
+from decision_phases.readout import read
+from decision_phases.tasks import questions
+
+
+def answers(rng, runs, n, p_lost, p_won):
+    """Numbers of answers lost and won, in simulated evaluations."""
+    return rng.multinomial(n, [p_lost, p_won, 1 - p_lost - p_won], size=runs)[:, :2]
+
+
+@pytest.mark.parametrize("changed", [0.05, 0.1, 0.4])
+def test_a_drop_that_is_there_is_seldom_ruled_out(changed):
+    drop, rng = 0.05, np.random.default_rng(0)
+    pairs = answers(rng, 2000, 80, (changed + drop) / 2, (changed - drop) / 2)
+    known = {tuple(pair): drop_p_value(*map(int, pair), 80, drop) for pair in np.unique(pairs, axis=0)}
+    wrong = np.mean([known[tuple(pair)] <= 0.05 for pair in pairs])
+    assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_with_no_answer_won_it_is_the_binomial_test():
+    """All changed answers are lost: the net loss is binomial, with the drop itself as the worst case."""
+    for lost in (0, 1, 3):
+        assert drop_p_value(lost, 0, 400, 0.02) >= stats.binom.cdf(lost, 400, 0.02)
+    assert drop_p_value(0, 0, 400, 0.02) == pytest.approx(stats.binom.pmf(0, 400, 0.02) + 1e-3, rel=1e-6)
+
+
+def test_more_losses_or_fewer_wins_never_help():
+    values = [drop_p_value(lost, 3, 150, 0.05) for lost in range(12)]
+    assert values == sorted(values)
+    values = [drop_p_value(6, won, 150, 0.05) for won in range(7)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_any_wrong_certificate_in_a_sequence_is_as_rare_as_promised(monkeypatch):
+    """Ten cuts, of which the fourth is the first that really loses too much."""
+    monkeypatch.setattr("decision_phases.pruning.safe.drop_p_value", cache(drop_p_value))
+    rng, n, drop = np.random.default_rng(1), 150, 0.05
+    losses, wrong, right = [0.0, 0.0, 0.0, 0.05, 0.05, 0.1, 0.2, 0.2, 0.3, 0.3], 0, 0
+    for _ in range(600):
+        intact = np.ones(n, dtype=bool)
+        after = np.stack([rng.random(n) >= loss for loss in losses])
+        tests = certify(intact, after, max_drop=drop, confidence=0.9)
+        passed = sum(p <= 0.1 for *_, p in tests)
+        assert all(p <= 0.1 for *_, p in tests[:-1])
+        wrong += passed > 3
+        right += passed >= 3
+    assert wrong / 600 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 600)
+    assert right / 600 > 0.9
+
+
+def test_a_certified_cut_is_a_prefix_of_the_order_and_was_measured_on_other_questions(tiny):
+    items = questions("facts", limit=120)
+    safe = safe_cut(tiny, items, max_drop=0.3, by="margin", up_to=3, split=0.3)
+    assert safe.n_search + safe.n_evaluation == 120
+    table = safe.to_pandas()
+    assert table["certified"].tolist() == [True] * len(safe.layers) + [False] * (
+        len(table) - len(safe.layers)
+    )
+    assert tuple(table["removed"][: len(safe.layers)]) == safe.layers
+    _, evaluation = items.split(0.3, 0)
+    before, after = read(tiny, evaluation), read(tiny, evaluation, under=safe.cut)
+    row = table[table["certified"]].iloc[-1]
+    assert row["accuracy"] == after.final.accuracy
+    assert row["lost"] - row["won"] == before.final.correct.sum() - after.final.correct.sum()
+    assert "is certified to lose less than 0.300" in str(safe)
+
+
+def test_none_is_an_answer_too(tiny, monkeypatch):
+    monkeypatch.setattr(
+        "decision_phases.pruning.safe.drop_p_value", lambda lost, won, n, drop: 0.5 * (lost > 0)
+    )
+    safe = safe_cut(tiny, questions("facts", limit=60), max_drop=0.1, by="shallowest", up_to=2)
+    if not safe.found:
+        assert safe.cut == Intervention()
+        assert str(safe).startswith("No cut is certified")
+    assert len(safe.table) >= 1
+
+
+def test_what_cannot_be_certified_is_refused_before_anything_runs(tiny, monkeypatch):
+    monkeypatch.setattr("decision_phases.pruning.safe.make_setting", None)
+    few = questions("facts", limit=60)
+    with pytest.raises(
+        InputError, match=r"36 questions cannot certify a drop below 0\.02 .* at least 2\d\d are needed"
+    ):
+        safe_cut(tiny, few)
+    with pytest.raises(InputError, match="'random' draws several orders"):
+        safe_cut(tiny, few, by="random")
+    with pytest.raises(InputError, match="max_drop=2"):
+        safe_cut(tiny, few, max_drop=2.0)
