@@ -27,9 +27,9 @@ class Training:
         optimiser: "adam", or "sgd" with momentum 0.9.
         rate: Learning rate at the start.
         batch: Most masks in a step.
-        epochs: Times through all masks; 0 for a fixed number of steps.
-        steps: Number of steps, where epochs is 0; the rate then falls to 0 in a line.
-        decay_every: Epochs after which the rate is divided by 10.
+        epochs: Least times through all masks.
+        least_steps: Least number of steps, where few masks make few batches.
+        decay_every: Epochs after which the rate is divided by 10; 0 for a rate that falls to 0 in a line.
         weight_decay: Decoupled, of Adam.
     """
 
@@ -37,14 +37,22 @@ class Training:
     optimiser: str
     rate: float
     batch: int
-    epochs: int = 0
-    steps: int = 0
+    epochs: int
+    least_steps: int = 0
     decay_every: int = 0
     weight_decay: float = 0.0
 
 
 #: Learns from few masks, and can say any number.
-OURS = Training(sigmoid=False, optimiser="adam", rate=0.02, batch=256, steps=600, weight_decay=0.05)
+OURS = Training(
+    sigmoid=False,
+    optimiser="adam",
+    rate=0.02,
+    batch=256,
+    epochs=30,
+    least_steps=300,
+    weight_decay=0.3,
+)
 #: As released: sigmoid, SGD with momentum, 300 epochs of 300 masks, rate divided by 10 every 100.
 PUBLISHED = Training(sigmoid=True, optimiser="sgd", rate=0.008, batch=300, epochs=300, decay_every=100)
 
@@ -134,7 +142,7 @@ def fit_network(
         >>> from dataclasses import replace
         >>> masks = all_masks(4)
         >>> kept = masks.sum(axis=1, keepdims=True).astype(float)
-        >>> fitted = fit_network(masks, kept, training=replace(OURS, steps=100))
+        >>> fitted = fit_network(masks, kept, training=replace(OURS, least_steps=100))
         >>> bool(abs(fitted(masks) - kept).max() < 0.5)
         True
     """
@@ -181,7 +189,7 @@ def _train(
 ) -> None:
     size = min(training.batch, len(x))
     per_epoch = -(-len(x) // size)
-    steps = training.epochs * per_epoch or training.steps
+    steps = max(training.epochs * per_epoch, training.least_steps)
     optimiser: torch.optim.Optimizer
     if training.optimiser == "sgd":
         optimiser = torch.optim.SGD(parameters, lr=training.rate, momentum=0.9)
@@ -190,7 +198,7 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.long)
     for step in range(steps):
-        if training.epochs:
+        if training.decay_every:
             rate = training.rate * 0.1 ** (step // per_epoch // training.decay_every)
         else:
             rate = training.rate * (1 - step / steps)

@@ -33,9 +33,13 @@ def exact(tiny, encoded):
     return dp.shapley(tiny, encoded, method="exact", n_boot=2)
 
 
-def one_by_one(model, encoded, units, masks):
-    """Final decisions of every mask, each read by itself under `dp.skip`."""
-    return [read(model, encoded, under=units.cut(mask)).final for mask in masks]
+BLOCKS = tuple(skip(layer) for layer in LAYERS)
+
+
+def one_by_one(model, encoded, removals, masks):
+    """Final decisions of every mask, each read by itself without the units that it does not keep."""
+    cuts = [[cut for cut, kept in zip(removals, mask, strict=True) if not kept] for mask in masks]
+    return [read(model, encoded, under=sum(cut, Intervention())).final for cut in cuts]
 
 
 def log_gold(final, gold):
@@ -45,25 +49,27 @@ def log_gold(final, gold):
 
 
 @pytest.mark.parametrize(
-    "units",
+    ("units", "removals"),
     [
-        LAYERS,
-        {"early": (0, 1), "late": (4, 5), "attention": skip(2, 3, part="attention")},
-        [skip(1, part="mlp"), skip(1, part="attention"), skip(5)],
+        (LAYERS, BLOCKS),
+        (
+            {"early": (0, 1), "late": (4, 5), "attention": skip(2, 3, part="attention")},
+            (skip(0, 1), skip(4, 5), skip(2, 3, part="attention")),
+        ),
+        ([skip(1, part="mlp"), 3, skip(5)], (skip(1, part="mlp"), skip(3), skip(5))),
     ],
 )
-def test_values_are_those_of_removing_units_one_mask_at_a_time(tiny, encoded, units):
-    found_units = find_units(units, tiny.n_layers)
+def test_values_are_those_of_removing_units_one_mask_at_a_time(tiny, encoded, units, removals):
     masks = all_masks(3)
-    found = values_of_masks(tiny, encoded, masks, found_units)
-    finals = one_by_one(tiny, encoded, found_units, masks)
+    found = values_of_masks(tiny, encoded, masks, find_units(units, tiny.n_layers))
+    finals = one_by_one(tiny, encoded, removals, masks)
     np.testing.assert_allclose(found.per_question, [final.margin for final in finals], atol=1e-6)
     np.testing.assert_allclose(found.values, [final.margin.mean() for final in finals], atol=1e-6)
 
 
 def test_every_objective_is_what_it_says(tiny, encoded):
     units, masks = find_units(LAYERS, tiny.n_layers), all_masks(3)
-    finals = one_by_one(tiny, encoded, units, masks)
+    finals = one_by_one(tiny, encoded, BLOCKS, masks)
     logs = np.array([log_gold(final, encoded.gold).mean() for final in finals])
     expected = {
         "margin": [final.margin.mean() for final in finals],
