@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from decision_phases.readout import Decisions as Decisions
     from decision_phases.readout import Perplexity as Perplexity
     from decision_phases.readout import Phases as Phases
+    from decision_phases.readout import Precision as Precision
     from decision_phases.readout import ask as ask
     from decision_phases.readout import capture as capture
     from decision_phases.readout import find_phases as find_phases
     from decision_phases.readout import perplexity as perplexity
+    from decision_phases.readout import precision as precision
     from decision_phases.readout import read as read
     from decision_phases.store import ResultStore as ResultStore
     from decision_phases.tasks import Question as Question
@@ -69,7 +71,8 @@ _HOMES = {
     ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.readout": (
-        "Decisions", "Perplexity", "Phases", "ask", "capture", "find_phases", "perplexity", "read",
+        "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
+        "read",
     ),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
@@ -91,6 +94,7 @@ __all__ = [
     "ParityError",
     "Perplexity",
     "Phases",
+    "Precision",
     "Question",
     "QuestionSet",
     "Ranking",
@@ -110,6 +114,7 @@ __all__ = [
     "noise",
     "patch",
     "perplexity",
+    "precision",
     "prune",
     "questions",
     "rank",

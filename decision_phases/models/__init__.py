@@ -4,12 +4,14 @@ from decision_phases.models.access import SITES, Capabilities, Entry, ModelAcces
 from decision_phases.models.bundled import bundled_folder, cache_folder
 from decision_phases.models.loading import as_model, known_models, load
 from decision_phases.models.tiny import FAMILIES, tiny_hf, tiny_tokenizer
+from decision_phases.models.twins import InDouble, twin
 
 __all__ = [
     "FAMILIES",
     "SITES",
     "Capabilities",
     "Entry",
+    "InDouble",
     "ModelAccess",
     "Parity",
     "as_model",
@@ -19,4 +21,5 @@ __all__ = [
     "load",
     "tiny_hf",
     "tiny_tokenizer",
+    "twin",
 ]

@@ -228,7 +228,9 @@ def _from_hf(
         rebuild = lambda: _read_hf(path, revision, number)  # noqa: E731 - one of three
         tokenizer = tokenizer or _read_tokenizer(path, revision)
     if not placing:
-        _put(hf, place, number)
+        hf.to(place)
+        if number is not None:
+            cast(hf, number)
     hf.eval()
     spread = is_spread(hf)
     if spread:
@@ -249,13 +251,16 @@ def _from_hf(
     return model
 
 
-def _put(hf: nn.Module, place: torch.device, number: torch.dtype | None) -> None:
-    """Move a model, and cast what is saved of it; what is computed, such as rotary frequencies, keeps its format."""
-    hf.to(place)
-    if number is not None:
-        for tensor in hf.state_dict(keep_vars=True).values():
-            if tensor.is_floating_point():
-                tensor.data = tensor.data.to(number)
+def cast(hf: nn.Module, number: torch.dtype) -> None:
+    """Put what is saved of a model into a number format; what is computed, such as rotary frequencies, keeps its own.
+
+    Args:
+        hf: A Hugging Face model.
+        number: The number format.
+    """
+    for tensor in hf.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(number)
 
 
 def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
@@ -273,7 +278,8 @@ def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
         with torch.random.fork_rng(devices=[]):
             fresh = made(copy.deepcopy(config))
         first = next(iter(weights.values()))
-        _put(fresh, first.device, first.dtype)
+        fresh.to(first.device)
+        cast(fresh, first.dtype)
         fresh.load_state_dict({name: tensor.detach() for name, tensor in weights.items()})
         for name, module in rescaling.items():
             setattr(fresh.get_submodule(name), _RESCALED, getattr(module, _RESCALED))
