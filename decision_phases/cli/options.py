@@ -208,6 +208,14 @@ pruning = together(
     ),
 )
 
+texts = setting(
+    "--texts",
+    "texts",
+    metavar="NAME|FILE",
+    help="What criteria that need no right answers are measured on: pydoc, self (sampled from the model), or a file.  "
+    "[default: the questions that choose]",
+)
+
 keeping = together(
     click.option(
         "--resume",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from decision_phases.cli import options
 from decision_phases.cli.run import finish, whole_job
 
 _CONTROLS = ("random", "deepest")
@@ -17,13 +18,14 @@ _CONTROLS = ("random", "deepest")
     default="margin",
     show_default=True,
     metavar="NAME,NAME",
-    help="margin, accuracy, within_silent, within_decisive, random, deepest or shallowest; several with commas.",
+    help="Strategies, as listed above; several with commas.",
 )
 @click.option(
     "--no-controls",
     is_flag=True,
     help=f"Leave out {' and '.join(_CONTROLS)}, which no curve should be without.",
 )
+@options.texts
 @whole_job
 @click.pass_context
 def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
@@ -37,6 +39,11 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
     random           any block, in several orders (--draws)
     deepest          the deepest block left
     shallowest       the shallowest block left
+    sleb             the block whose removal raises perplexity least, re-measured after every step
+    angular          the run of neighbours across which the residual turns least
+    block_influence, perplexity, kl, cka, taylor, gradient_norm, magnitude, activation_magnitude
+                     the blocks that matter least by this criterion, ranked once
+    NAME:SEARCH      any of these criteria with one_shot, iterative or window, as in kl:iterative
 
     Every step keeps accuracy, margin at every layer, where the transition now is, and how similar the decisions are to
     the intact model's.
@@ -46,6 +53,7 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
       decision-phases prune --by margin,accuracy --up-to 8
       decision-phases prune --by margin --protect 0,1,29 --draws 10
       decision-phases prune --by within_decisive --split none --no-controls
+      decision-phases prune --by margin,block_influence,sleb --texts pydoc --up-to 6
 
     Folder, report and Ctrl-C are as in `decision-phases run`.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are

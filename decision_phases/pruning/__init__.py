@@ -3,11 +3,12 @@
 from decision_phases.pruning.criteria import CRITERIA, Criterion, Unit
 from decision_phases.pruning.curves import Curves, Step
 from decision_phases.pruning.pool import RandomPool
-from decision_phases.pruning.prune import Setting, prune, prune_one
+from decision_phases.pruning.prune import prune, prune_one
 from decision_phases.pruning.rank import rank
 from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.pruning.safe import SafeCut, safe_cut
 from decision_phases.pruning.search import OBJECTIVES, Found, greedy
+from decision_phases.pruning.setting import Setting
 from decision_phases.pruning.strategies import STRATEGIES, Strategy
 
 __all__ = [

@@ -2,141 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
-from decision_phases.engine import Store, as_store, evaluate
-from decision_phases.engine.observers import AnyObserver
-from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention, skip
+from decision_phases.engine import Store
+from decision_phases.engine import texts as as_texts
 from decision_phases.models import ModelAccess, as_model
-from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.curves import Curves, Step
-from decision_phases.pruning.pool import RandomPool
-from decision_phases.pruning.search import Found, greedy
-from decision_phases.pruning.strategies import Strategy, find_strategy
-from decision_phases.readout import DecisionObserver, Decisions, Phases, StateObserver, ask, find_phases, read
+from decision_phases.pruning.measure import measure
+from decision_phases.pruning.orders import choose
+from decision_phases.pruning.rank import Texts
+from decision_phases.pruning.setting import Setting, divide, make_setting
+from decision_phases.pruning.strategies import find_strategy
 from decision_phases.readout.ask import Questions
-from decision_phases.readout.decisions import Final
-from decision_phases.readout.similarity import alignment, decision_similarity
-from decision_phases.store import ResultStore
-from decision_phases.tasks import EncodedQuestions, QuestionSet
-from decision_phases.tasks import questions as as_set
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What all strategies of one comparison share.
-
-    Attributes:
-        model: The model.
-        search: Questions that choose.
-        evaluation: Questions that measure.
-        intact: The intact model's decisions on the evaluation questions.
-        states: Its last residuals there, `[sequence, d_model]`.
-        phases: Its phases on the search questions, which bound the phase-targeted strategies.
-        candidates: Layers that are not protected.
-        up_to: Most blocks to remove.
-        draws: Number of random orders.
-        seed: Of the pool, the bootstrap and the permutations.
-        store: Where the engine keeps and finds results, if anywhere.
-        known: What is known on the search questions already: searches ask for the same cuts.
-    """
-
-    model: ModelAccess
-    search: EncodedQuestions
-    evaluation: EncodedQuestions
-    intact: Decisions
-    states: np.ndarray
-    phases: Phases
-    candidates: tuple[int, ...]
-    up_to: int
-    draws: int
-    seed: int
-    store: ResultStore | None = None
-    known: dict[Intervention, Final] = field(default_factory=dict, repr=False)
-
-    def scope(self, strategy: Strategy) -> tuple[int, ...]:
-        """Layers that a strategy may remove.
-
-        Args:
-            strategy: The strategy.
-
-        Returns:
-            Layers, ascending; empty if there is no such phase.
-        """
-        phases = {"silent": self.phases.silent, "decisive": self.phases.decisive}
-        allowed = phases.get(strategy.scope, self.candidates)
-        return tuple(layer for layer in self.candidates if layer in allowed)
-
-    def obstacle(self, strategy: Strategy) -> str | None:
-        """Why a strategy cannot run, if so.
-
-        Args:
-            strategy: The strategy.
-
-        Returns:
-            A sentence, or None.
-        """
-        if strategy.scope == "all":
-            return None
-        if not self.phases.found:
-            return f"there are no phases to target on the search questions: {self.phases.verdict}"
-        if not self.scope(strategy):
-            return f"every block of the {strategy.scope.title()} Phase is protected"
-        return None
-
-
-def make_setting(
-    model: ModelAccess,
-    search: EncodedQuestions,
-    evaluation: EncodedQuestions,
-    *,
-    up_to: int,
-    protect: Collection[int] | None = None,
-    draws: int = 3,
-    seed: int = 0,
-    store: Store = None,
-) -> Setting:
-    """Read the intact model and check the budget.
-
-    Args:
-        model: The model.
-        search: Questions that choose.
-        evaluation: Questions that measure.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
-        draws: Number of random orders.
-        seed: Of everything random.
-        store: Where the engine keeps and finds results.
-
-    Returns:
-        The setting.
-
-    Raises:
-        InputError: If a protected layer does not exist, or more is to be removed than is not protected.
-    """
-    candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws)
-    known = as_store(store)
-    phases = find_phases(read(model, search, store=known), seed=seed)
-    look: list[AnyObserver] = [DecisionObserver(), StateObserver()]
-    (run,) = evaluate(model, evaluation, [Intervention()], look, store=known)
-    return Setting(
-        model,
-        search,
-        evaluation,
-        run["decisions"],
-        run["states"],
-        phases,
-        candidates,
-        up_to,
-        draws,
-        seed,
-        known,
-    )
+from decision_phases.tasks import TextSet
 
 
 def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[Step, ...]:
@@ -156,28 +35,7 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
     strategy = find_strategy(name)
     if setting.obstacle(strategy):
         return ()
-    scope = setting.scope(strategy)
-    steps = min(setting.up_to, len(scope))
-    values: dict[tuple[int, ...], float] = {}
-    if strategy.kind == "greedy":
-        found = greedy(
-            setting.model,
-            setting.search,
-            objective=strategy.objective,
-            candidates=scope,
-            steps=steps,
-            known=setting.known,
-            store=setting.store,
-            progress=progress,
-        )
-        orders: dict[int | None, tuple[int, ...]] = {None: tuple(step.removed for step in found)}
-        values = _values(found)
-    elif name == "random":
-        pool = RandomPool(scope, setting.seed)
-        orders = {draw: pool.order(draw)[:steps] for draw in range(setting.draws)}
-    else:
-        orders = {None: tuple(sorted(scope, reverse=name == "deepest"))[:steps]}
-    return _measure(setting, name, orders, values, progress=progress)
+    return measure(setting, name, choose(setting, strategy, progress=progress), progress=progress)
 
 
 def prune(
@@ -191,6 +49,7 @@ def prune(
     draws: int = 3,
     seed: int = 0,
     controls: bool = True,
+    texts: Texts | None = None,
     store: Store = None,
     progress: bool = False,
     **settings: Any,
@@ -210,6 +69,8 @@ def prune(
         draws: Number of random orders.
         seed: Of the split, the pool, the bootstrap and the permutations.
         controls: Also run "random" and "deepest", which no curve should be without.
+        texts: What criteria that need no labels are measured on, as `dp.texts` takes it (its fitting half); the search
+            questions by default.
         store: A store or its folder, where every evaluated cut is kept and found again.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
@@ -232,33 +93,34 @@ def prune(
         find_strategy(name)
     search, evaluation = divide(access, questions, split, seed=seed, **settings)
     setting = make_setting(
-        access, search, evaluation, up_to=up_to, protect=protect, draws=draws, seed=seed, store=store
+        access,
+        search,
+        evaluation,
+        up_to=up_to,
+        protect=protect,
+        draws=draws,
+        seed=seed,
+        texts=fitting(texts, access),
+        store=store,
     )
     done = [(name, prune_one(setting, name, progress=progress)) for name in names]
     return gather(setting, (step for _, steps in done for step in steps), names)
 
 
-def divide(
-    model: ModelAccess, questions: Questions, split: float | None, *, seed: int, **settings: Any
-) -> tuple[EncodedQuestions, EncodedQuestions]:
-    """Divide questions into those that choose and those that measure.
+def fitting(given: Texts | None, model: ModelAccess) -> TextSet | None:
+    """Give texts to choose on: the half that fits, so that the other stays for measuring.
 
     Args:
-        model: The model.
-        questions: A name, a file or questions.
-        split: Share that chooses; None for all questions on both sides.
-        seed: Of the draw.
-        **settings: Of `tasks.encode_questions`.
+        given: What `dp.texts` takes, or None.
+        model: For texts that it writes itself.
 
     Returns:
-        Search and evaluation questions, encoded.
+        The texts, or None.
     """
-    if isinstance(questions, EncodedQuestions):
-        msg = "questions are divided before they are encoded; give the question set, not its encoding"
-        raise InputError(msg)
-    every: QuestionSet = as_set(questions)
-    search, evaluation = (every, every) if split is None else every.split(split, seed)
-    return ask(model, search, seed=seed, **settings), ask(model, evaluation, seed=seed, **settings)
+    if given is None:
+        return None
+    found = as_texts(given, model=model if given == "self" else None)
+    return found if found.half else found.fit
 
 
 def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Curves:
@@ -295,95 +157,3 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         {name: why for name, why in obstacles.items() if why},
         tuple(notes),
     )
-
-
-def _values(found: Sequence[Found]) -> dict[tuple[int, ...], float]:
-    order = [step.removed for step in found]
-    return {tuple(order[: i + 1]): step.value for i, step in enumerate(found)}
-
-
-def _measure(
-    setting: Setting,
-    name: str,
-    orders: dict[int | None, tuple[int, ...]],
-    values: dict[tuple[int, ...], float],
-    *,
-    progress: bool,
-) -> tuple[Step, ...]:
-    rows = [(seed, order[:k]) for seed, order in orders.items() for k in range(1, len(order) + 1)]
-    variants = [skip(*cut) for _, cut in rows]
-    runs = evaluate(
-        setting.model,
-        setting.evaluation,
-        variants,
-        [DecisionObserver(), StateObserver()],
-        store=setting.store,
-        progress=progress,
-    )
-    row = _describer(setting)
-    steps = [row(name, seed, (), setting.intact, setting.states, None) for seed in orders]
-    for (seed, cut), run in zip(rows, runs, strict=True):
-        steps.append(row(name, seed, cut, run["decisions"], run["states"], values.get(cut)))
-    return tuple(sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step)))
-
-
-def _describer(setting: Setting) -> Callable[..., Step]:
-    intact = setting.intact.final.scores[:, None]
-
-    def describe(
-        name: str,
-        seed: int | None,
-        cut: tuple[int, ...],
-        decisions: Decisions,
-        states: np.ndarray,
-        value: float | None,
-    ) -> Step:
-        phases = find_phases(decisions, seed=setting.seed, n_boot=500, n_perm=1000)
-        similar = decision_similarity(decisions.final.scores[:, None], intact)
-        shared = decisions.encoded.shared_identities() is not None
-        return Step(
-            strategy=name,
-            step=len(cut),
-            removed=cut[-1] if cut else None,
-            cut=cut,
-            seed=seed,
-            margin=float(decisions.final.margin.mean()),
-            accuracy=decisions.final.accuracy,
-            margin_by_layer=decisions.margin.mean(axis=0),
-            accuracy_by_layer=decisions.accuracy,
-            transition=phases.transition,
-            transition_ci=phases.ci,
-            outcome=phases.outcome,
-            cka=_cka(states, setting.states, setting.seed),
-            decision_similarity=float(similar.divergence[0, 0]),
-            decision_agreement=float(similar.agreement[0, 0]),
-            search_value=value,
-            correct=decisions.final.correct,
-            margins=decisions.final.margin,
-            option_frequency=_frequency(decisions) if shared else None,
-        )
-
-    return describe
-
-
-def _cka(states: np.ndarray, intact: np.ndarray, seed: int) -> dict[str, float]:
-    """Alignment of the last residuals; empty where it is undefined, as with few questions or states all alike."""
-    try:
-        found = alignment(states, intact, n_shuffles=100, seed=seed)
-    except InputError:
-        return {}
-    return {
-        "debiased": found.debiased,
-        "biased": found.biased,
-        "null_mean": found.null_mean,
-        "null_high": found.null_high,
-        "p_value": found.p_value,
-    }
-
-
-def _frequency(decisions: Decisions) -> dict[str, list[float | None]]:
-    table = decisions.option_frequency().drop(index="gold")
-    return {
-        str(name): [None if np.isnan(value) else float(value) for value in column]
-        for name, column in table.items()
-    }

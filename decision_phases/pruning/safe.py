@@ -15,7 +15,8 @@ from decision_phases.engine import Store
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import as_model
-from decision_phases.pruning.prune import divide, make_setting, prune_one
+from decision_phases.pruning.prune import prune_one
+from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
 from decision_phases.readout.ask import Questions
 

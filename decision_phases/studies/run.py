@@ -14,7 +14,8 @@ from decision_phases.engine.lower import check_variant
 from decision_phases.models import ModelAccess
 from decision_phases.pruning import Curves, Setting, Step, prune_one
 from decision_phases.pruning.budget import check_budget
-from decision_phases.pruning.prune import divide, gather, make_setting
+from decision_phases.pruning.prune import fitting, gather
+from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import (
     Manifest,
@@ -194,6 +195,7 @@ def _setting(
         protect=settings.protect,
         draws=settings.draws,
         seed=settings.seed,
+        texts=fitting(settings.texts, model),
         store=store,
     )
 
@@ -224,7 +226,7 @@ def _prune(
     steps: list[Step] = []
     curves = gather(setting, steps, settings.strategies)
     for name in settings.strategies:
-        path = folder / "pruning" / f"{name}.json"
+        path = folder / "pruning" / f"{name.replace(':', '-')}.json"
         if path.exists():
             mine = tuple(Step.from_record(record) for record in read_json(path))
         else:

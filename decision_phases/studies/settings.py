@@ -36,6 +36,7 @@ class RunSettings:
         up_to: Most blocks to remove.
         protect: Layers never removed; the first and the last by default.
         draws: Random orders.
+        texts: What criteria that need no labels are measured on; the search questions by default.
         seed: Of everything random.
         under: What is done to the model throughout, for reading; pruning starts from the intact model.
         last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
@@ -52,6 +53,7 @@ class RunSettings:
     up_to: int = 6
     protect: tuple[int, ...] | None = None
     draws: int = 3
+    texts: str | None = None
     seed: int = 0
     under: Intervention = field(default_factory=_intact)
     last_blocks: int = 2

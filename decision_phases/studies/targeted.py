@@ -28,7 +28,9 @@ from decision_phases.tasks import EncodedQuestions
 
 SHAPES = ("scattered", "contiguous")
 REGIONS = ("silent", "decisive", "anywhere")
-_PERMUTATIONS = 20_000  # the smallest p that they can show must survive an adjustment for dozens of comparisons
+_PERMUTATIONS = (
+    20_000  # the smallest p that they can show must survive an adjustment for dozens of comparisons
+)
 _SMALLEST = 3  # a phase of fewer blocks cannot be compared with another
 
 

@@ -13,6 +13,10 @@ from decision_phases.pruning import STRATEGIES, RandomPool, prune, prune_one
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import ask, find_phases, read
 
+DEFINED = [
+    name for name in STRATEGIES if name != "cka"
+]  # the planted blocks that do nothing leave nothing to align
+
 
 @pytest.fixture(scope="session")
 def planted_set(planted_setting):
@@ -36,7 +40,7 @@ def test_the_planted_model_decides_where_it_was_planted(planted_setting):
     assert planted_setting.phases.decisive == (3, 4, 5)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", DEFINED)
 def test_protected_layers_are_never_removed(fresh, name):
     for step in by_strategy(fresh, name):
         assert not {0, 5} & set(step.cut)
@@ -116,15 +120,18 @@ def test_numbers_of_a_step_are_those_of_reading_under_its_cut(tiny, facts):
 
 
 def test_cuts_grow_by_one_block_a_step_and_searches_keep_their_value(fresh):
-    for name in STRATEGIES:
+    for name in DEFINED:
         steps = prune_one(fresh, name)
         for seed in {step.seed for step in steps}:
             own = [step for step in steps if step.seed == seed]
             assert [step.step for step in own] == list(range(len(own)))
             assert own[0].cut == () and own[0].removed is None  # noqa: PT018
             for before, after in pairwise(own):
-                assert after.cut == (*before.cut, after.removed)
-        searched = STRATEGIES[name].kind == "greedy"
+                if STRATEGIES[name].kind == "window":
+                    assert (len(after.cut), after.removed) == (after.step, None)
+                else:
+                    assert after.cut == (*before.cut, after.removed)
+        searched = STRATEGIES[name].kind != "order"
         assert all((step.search_value is not None) == (searched and step.step > 0) for step in steps)
 
 
@@ -233,7 +240,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tiny, facts, monkeypa
     def refuse(*args, **kwargs):
         raise AssertionError("ran")
 
-    for module, name in (("prune", "evaluate"), ("prune", "read"), ("search", "evaluate")):
+    for module, name in (("setting", "evaluate"), ("setting", "read"), ("search", "evaluate")):
         monkeypatch.setattr(import_module(f"decision_phases.pruning.{module}"), name, refuse)
     with pytest.raises(InputError, match=message):
         prune(tiny, facts, **settings)

@@ -1,0 +1,107 @@
+"""What becomes of a model under the cuts of a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from decision_phases.engine import evaluate
+from decision_phases.errors import InputError
+from decision_phases.interventions import skip
+from decision_phases.pruning.curves import Step
+from decision_phases.pruning.orders import Chosen
+from decision_phases.pruning.setting import Setting
+from decision_phases.readout import DecisionObserver, Decisions, StateObserver, find_phases
+from decision_phases.readout.similarity import alignment, decision_similarity
+
+
+def measure(setting: Setting, name: str, chosen: Chosen, *, progress: bool) -> tuple[Step, ...]:
+    """Measure what a strategy chose on the evaluation questions.
+
+    Args:
+        setting: What all strategies share.
+        name: Name of the strategy.
+        chosen: The cuts.
+        progress: Show a bar.
+
+    Returns:
+        One row a draw and step, step 0 included.
+    """
+    rows = [(seed, cut) for seed, cuts in chosen.cuts.items() for cut in cuts]
+    variants = [skip(*cut) for _, cut in rows]
+    runs = evaluate(
+        setting.model,
+        setting.evaluation,
+        variants,
+        [DecisionObserver(), StateObserver()],
+        store=setting.store,
+        progress=progress,
+    )
+    row = _describer(setting, nested=chosen.nested)
+    steps = [row(name, seed, (), setting.intact, setting.states, None) for seed in chosen.cuts]
+    for (seed, cut), run in zip(rows, runs, strict=True):
+        steps.append(row(name, seed, cut, run["decisions"], run["states"], chosen.values.get(cut)))
+    return tuple(sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step)))
+
+
+def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
+    intact = setting.intact.final.scores[:, None]
+
+    def describe(
+        name: str,
+        seed: int | None,
+        cut: tuple[int, ...],
+        decisions: Decisions,
+        states: np.ndarray,
+        value: float | None,
+    ) -> Step:
+        phases = find_phases(decisions, seed=setting.seed, n_boot=500, n_perm=1000)
+        similar = decision_similarity(decisions.final.scores[:, None], intact)
+        shared = decisions.encoded.shared_identities() is not None
+        return Step(
+            strategy=name,
+            step=len(cut),
+            removed=cut[-1] if cut and nested else None,
+            cut=cut,
+            seed=seed,
+            margin=float(decisions.final.margin.mean()),
+            accuracy=decisions.final.accuracy,
+            margin_by_layer=decisions.margin.mean(axis=0),
+            accuracy_by_layer=decisions.accuracy,
+            transition=phases.transition,
+            transition_ci=phases.ci,
+            outcome=phases.outcome,
+            cka=_cka(states, setting.states, setting.seed),
+            decision_similarity=float(similar.divergence[0, 0]),
+            decision_agreement=float(similar.agreement[0, 0]),
+            search_value=value,
+            correct=decisions.final.correct,
+            margins=decisions.final.margin,
+            option_frequency=_frequency(decisions) if shared else None,
+        )
+
+    return describe
+
+
+def _cka(states: np.ndarray, intact: np.ndarray, seed: int) -> dict[str, float]:
+    """Alignment of the last residuals; empty where it is undefined, as with few questions or states all alike."""
+    try:
+        found = alignment(states, intact, n_shuffles=100, seed=seed)
+    except InputError:
+        return {}
+    return {
+        "debiased": found.debiased,
+        "biased": found.biased,
+        "null_mean": found.null_mean,
+        "null_high": found.null_high,
+        "p_value": found.p_value,
+    }
+
+
+def _frequency(decisions: Decisions) -> dict[str, list[float | None]]:
+    table = decisions.option_frequency().drop(index="gold")
+    return {
+        str(name): [None if np.isnan(value) else float(value) for value in column]
+        for name, column in table.items()
+    }
