@@ -517,21 +517,21 @@ class ModelAccess(ABC):
         return weight.detach(), bias.detach()
 
     def unembed(
-        self, normed: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | None = None
+        self, normed: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | slice | None = None
     ) -> Float[Tensor, "*rows columns"]:
         """Turn normed residuals into logits, in at least float32.
 
         Args:
             normed: What `final_norm` returned.
-            ids: Token ids whose logits are wanted; None for the whole vocabulary.
+            ids: Token ids whose logits are wanted, or a slice of them; None for the whole vocabulary.
 
         Returns:
             Logits, with the model's output transform (soft cap, scale) applied, where the residuals are.
         """
         weight, bias = self._unembedding
         if ids is not None:
-            ids = ids.to(weight.device)
-            weight, bias = weight[:, ids], bias[ids]
+            columns = ids if isinstance(ids, slice) else ids.to(weight.device)
+            weight, bias = weight[:, columns], bias[columns]
         wide = torch.promote_types(weight.dtype, torch.float32)
         logits = normed.to(weight.device, wide) @ weight.to(wide) + bias.to(weight.device, wide)
         return self.output_transform(logits).to(normed.device)
@@ -567,8 +567,8 @@ class ModelAccess(ABC):
         normed = self.final_norm(resid)
         total: Tensor | None = None
         for start in range(0, self.d_vocab, chunk):
-            ids = torch.arange(start, min(start + chunk, self.d_vocab), device=normed.device)
-            part = self.unembed(normed, ids).logsumexp(-1)
+            # A slice is a view; ids would copy the columns, which takes far longer than a few rows take to unembed.
+            part = self.unembed(normed, slice(start, start + chunk)).logsumexp(-1)
             total = part if total is None else torch.logaddexp(total, part)
         assert total is not None
         return total

@@ -161,8 +161,8 @@ def divergences(
     mass = moved = mass_q = torch.zeros_like(top)
     top_q = top
     for start in range(0, model.d_vocab, _CHUNK):
-        ids = torch.arange(start, min(start + _CHUNK, model.d_vocab), device=first.device)
-        a, b = model.unembed(first, ids).double(), model.unembed(second, ids).double()
+        part = slice(start, start + _CHUNK)
+        a, b = model.unembed(first, part).double(), model.unembed(second, part).double()
         top, shrink, weight = _weighed(top, a)
         mass, moved = mass * shrink + weight.sum(-1), moved * shrink + (weight * (a - b)).sum(-1)
         top_q, shrink, weight = _weighed(top_q, b)

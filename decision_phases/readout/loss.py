@@ -59,8 +59,8 @@ class LossObserver(Observer[Losses]):
         """Begin with one variant."""
         if any(not s.targets for s in inputs.sequences):
             msg = (
-                "a loss needs the tokens that follow, and some sequences name none; give texts, or "
-                "questions with their right answers as targets (pruning.criteria.Data)"
+                "a loss needs the tokens that follow, and some sequences name none; give windows of texts, or "
+                "sequences whose targets are what should follow at the positions read"
             )
             raise InputError(msg)
         return _Summing(model, inputs)
