@@ -12,6 +12,8 @@ from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import ModelAccess
+from decision_phases.pruning.screener import ScreenedSearch, Screener
+from decision_phases.pruning.screening import Screening
 from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.tasks import EncodedQuestions
@@ -32,12 +34,15 @@ class Found:
     Attributes:
         removed: The layer that was chosen.
         value: The objective on the search questions without it.
-        candidates: Layer → objective, for every candidate of the step.
+        candidates: Layer → objective, for every candidate of the step; of those that screening did not confirm, the
+            low-precision one less its bias.
+        screening: How candidates were screened, if they were.
     """
 
     removed: int
     value: float
     candidates: Mapping[int, float]
+    screening: Screening | None = None
 
 
 def greedy(
@@ -50,12 +55,15 @@ def greedy(
     under: Intervention | None = None,
     known: dict[Intervention, Final] | None = None,
     store: Store = None,
+    screen: str | Screener | None = None,
     progress: bool = False,
 ) -> list[Found]:
     """Remove one block after the other, each time the one whose removal leaves the objective highest.
 
     Every remaining candidate is measured again after every step; ties go to the deepest. Costs
     `Σ_{k<steps} (candidates − k)` evaluations of the model, of which the engine shares the unchanged beginnings.
+    With `screen` all candidates are measured by a twin of the model in low precision, and in the model's own precision
+    only the best of them, some at random, and those within the error band of the best that these show.
 
     Args:
         model: The model.
@@ -66,13 +74,15 @@ def greedy(
         under: What else is done to the model, before and while it is searched.
         known: Final decisions that are known already, added to; searches on the same questions share one.
         store: Where the engine keeps and finds results.
+        screen: "bfloat16" or "float16", or a `Screener` that several searches share; None measures all candidates in
+            the model's own precision.
         progress: Show a bar.
 
     Returns:
         One entry a step.
 
     Raises:
-        InputError: If there are fewer candidates than steps.
+        InputError: If there are fewer candidates than steps, or the model has no twin to screen with.
 
     Source: Iterative Pruning, arXiv 2605.07271; the objective and the order are ours, as its text leaves them open.
     """
@@ -84,18 +94,25 @@ def greedy(
     seen = {} if known is None else known
     left, found = sorted(candidates), list[Found]()
     bar = tqdm(range(steps), disable=not progress, desc=f"search by {objective}")
+    screener = Screener(model, screen) if isinstance(screen, str) else screen
+    screened = screener and ScreenedSearch(screener, encoded, objective, measure, store)
+
+    def confirm(variants: Sequence[Intervention]) -> None:
+        todo = [variant for variant in variants if variant not in seen]
+        if todo:
+            runs = evaluate(model, encoded, todo, [FinalObserver()], store=store)
+            seen.update((run.variant, run["final"]) for run in runs)
+
     for _ in bar:
         gone = [step.removed for step in found]
         variants = [base + skip(*gone, layer) for layer in left]
-        todo = [variant for variant in variants if variant not in seen]
-        if todo:
-            seen.update(
-                (run.variant, run["final"])
-                for run in evaluate(model, encoded, todo, [FinalObserver()], store=store)
-            )
-        values = {layer: measure(seen[variant]) for layer, variant in zip(left, variants, strict=True)}
-        best = max(left, key=lambda layer: (values[layer], layer))
-        found.append(Found(best, values[best], values))
+        if screened:
+            best, values, screening = screened.step(left, variants, seen.get, confirm)
+        else:
+            confirm(variants)
+            values = {layer: measure(seen[variant]) for layer, variant in zip(left, variants, strict=True)}
+            best, screening = max(left, key=lambda layer: (values[layer], layer)), None
+        found.append(Found(best, values[best], values, screening))
         left.remove(best)
         bar.set_postfix_str(f"removed {best}, {objective} {values[best]:+.3f}")
     return found
