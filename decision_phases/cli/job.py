@@ -23,7 +23,8 @@ def load_model(given: dict[str, Any], *, quiet: bool = False) -> Any:
     """Load the model that the options name.
 
     Args:
-        given: Values of `--model`, `--device`, `--dtype`, `--backend` and `--threads`.
+        given: Values of `--model`, `--device`, `--device-map`, `--offload-folder`, `--dtype`, `--backend` and
+            `--threads`.
         quiet: Do not print the model and its parity line.
 
     Returns:
@@ -46,6 +47,8 @@ def load_model(given: dict[str, Any], *, quiet: bool = False) -> Any:
         device=given["device"],
         dtype=given["dtype"],
         backend=given["backend"],
+        device_map=given.get("device_map"),
+        offload_folder=given.get("offload_folder"),
         quiet=quiet,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import click
@@ -89,6 +90,17 @@ hardware = together(
         show_default=True,
         metavar="DEVICE",
         help="cpu, cuda or cuda:N; auto takes CUDA where there is one.",
+    ),
+    click.option(
+        "--device-map",
+        metavar="MAP",
+        help="auto, balanced or sequential: spread a model that no one device can hold; in place of --device.",
+    ),
+    click.option(
+        "--offload-folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Where --device-map may keep on disk what fits nowhere else.",
     ),
     click.option(
         "--dtype",
@@ -205,6 +217,13 @@ pruning = together(
     ),
     setting(
         "--draws", "draws", type=click.IntRange(min=1), metavar="N", help="Random orders to compare with."
+    ),
+    setting(
+        "--screen",
+        "screen",
+        metavar="DTYPE",
+        help="bfloat16 or float16: searches look at all candidates in it, and confirm in the model's own precision "
+        "what its errors leave open.  [default: all are measured in the model's own]",
     ),
 )
 

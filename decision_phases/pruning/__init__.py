@@ -7,6 +7,8 @@ from decision_phases.pruning.prune import prune, prune_one
 from decision_phases.pruning.rank import rank
 from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.pruning.safe import SafeCut, safe_cut
+from decision_phases.pruning.screener import Screener
+from decision_phases.pruning.screening import Screening
 from decision_phases.pruning.search import OBJECTIVES, Found, greedy
 from decision_phases.pruning.setting import Setting
 from decision_phases.pruning.strategies import STRATEGIES, Strategy
@@ -22,6 +24,8 @@ __all__ = [
     "Ranking",
     "Rankings",
     "SafeCut",
+    "Screener",
+    "Screening",
     "Setting",
     "Step",
     "Strategy",

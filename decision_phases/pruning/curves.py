@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from decision_phases.errors import InputError, unknown_name
+from decision_phases.pruning.screening import Screening
 from decision_phases.stats import PairedDifference, paired_difference, wilson_interval
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Step:
         correct: Whether each evaluation question is answered right.
         margins: Final margin of each evaluation question.
         option_frequency: Identity → Option Frequency at every layer, where the questions define it.
+        screening: How the search screened its candidates, if it did.
     """
 
     strategy: str
@@ -68,6 +70,7 @@ class Step:
     correct: Bool[np.ndarray, " question"] = field(repr=False)
     margins: Float[np.ndarray, " question"] = field(repr=False)
     option_frequency: Mapping[str, list[float | None]] | None = field(default=None, repr=False)
+    screening: Screening | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, null for NaN; the questions one by one are left out.
@@ -95,6 +98,7 @@ class Step:
             "margin_by_layer": [None if np.isnan(v) else float(v) for v in self.margin_by_layer],
             "accuracy_by_layer": [None if np.isnan(v) else float(v) for v in self.accuracy_by_layer],
             "option_frequency": None if self.option_frequency is None else dict(self.option_frequency),
+            "screening": None if self.screening is None else asdict(self.screening),
         }
 
     def to_record(self) -> dict[str, Any]:
@@ -118,6 +122,7 @@ class Step:
         given = dict(record)
         given.pop("accuracy_ci")
         interval = given.pop("transition_ci")
+        screening = given.pop("screening", None)
 
         def array(name: str) -> Float[np.ndarray, " layer"]:
             return np.array([np.nan if v is None else v for v in given.pop(name)], dtype=np.float64)
@@ -125,6 +130,7 @@ class Step:
         return cls(
             margin_by_layer=array("margin_by_layer"),
             accuracy_by_layer=array("accuracy_by_layer"),
+            screening=screening and Screening(**{**screening, "confirmed": tuple(screening["confirmed"])}),
             transition_ci=None if interval is None else (interval[0], interval[1]),
             cut=tuple(given.pop("cut")),
             cka={k: np.nan if v is None else v for k, v in given.pop("cka").items()},
@@ -235,7 +241,7 @@ class Curves:
             row = step.to_dict()
             low, high = row.pop("accuracy_ci")
             cka = row.pop("cka")
-            for name in ("option_frequency", "transition_ci"):
+            for name in ("option_frequency", "transition_ci", "screening"):
                 row.pop(name)
             rows.append(
                 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def measure(setting: Setting, name: str, chosen: Chosen, *, progress: bool) -> t
     row = _describer(setting, nested=chosen.nested)
     steps = [row(name, seed, (), setting.intact, setting.states, None) for seed in chosen.cuts]
     for (seed, cut), run in zip(rows, runs, strict=True):
-        steps.append(row(name, seed, cut, run["decisions"], run["states"], chosen.values.get(cut)))
+        step = row(name, seed, cut, run["decisions"], run["states"], chosen.values.get(cut))
+        steps.append(replace(step, screening=chosen.screenings.get(cut)))
     return tuple(sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step)))
 
 

@@ -11,6 +11,7 @@ from decision_phases.interventions import skip
 from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.rank import rank
 from decision_phases.pruning.ranking import Ranking
+from decision_phases.pruning.screening import Screening
 from decision_phases.pruning.search import greedy
 from decision_phases.pruning.setting import Setting
 from decision_phases.pruning.strategies import Strategy
@@ -26,11 +27,13 @@ class Chosen:
         cuts: Draw (None where there is one order) → cuts of 1, 2, … blocks.
         values: Cut → the objective or the score on what chose it, where there is one.
         nested: Whether each cut is the one before with one layer more, behind.
+        screenings: Cut → how its candidates were screened, if they were.
     """
 
     cuts: Mapping[int | None, tuple[Cut, ...]]
     values: Mapping[Cut, float] = field(default_factory=dict)
     nested: bool = True
+    screenings: Mapping[Cut, Screening] = field(default_factory=dict)
 
 
 def choose(setting: Setting, strategy: Strategy, *, progress: bool = False) -> Chosen:
@@ -75,10 +78,16 @@ def _searched(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, p
         steps=steps,
         known=setting.known,
         store=setting.store,
+        screen=setting.screener,
         progress=progress,
     )
     cuts = _prefixes(tuple(step.removed for step in found))
-    return Chosen({None: cuts}, {cut: step.value for cut, step in zip(cuts, found, strict=True)})
+    steps_of = dict(zip(cuts, found, strict=True))
+    return Chosen(
+        {None: cuts},
+        {cut: step.value for cut, step in steps_of.items()},
+        screenings={cut: step.screening for cut, step in steps_of.items() if step.screening},
+    )
 
 
 def _ranked(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, progress: bool) -> Chosen:

@@ -51,6 +51,7 @@ def prune(
     controls: bool = True,
     texts: Texts | None = None,
     store: Store = None,
+    screen: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> Curves:
@@ -72,6 +73,8 @@ def prune(
         texts: What criteria that need no labels are measured on, as `dp.texts` takes it (its fitting half); the search
             questions by default.
         store: A store or its folder, where every evaluated cut is kept and found again.
+        screen: "bfloat16" or "float16": searches look at all candidates in it and confirm in the model's own precision
+            those that its errors leave open; `notes` say how many and with what chance of another choice.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
 
@@ -102,6 +105,7 @@ def prune(
         seed=seed,
         texts=fitting(texts, access),
         store=store,
+        screen=screen,
     )
     done = [(name, prune_one(setting, name, progress=progress)) for name in names]
     return gather(setting, (step for _, steps in done for step in steps), names)
@@ -134,6 +138,7 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     Returns:
         The curves.
     """
+    rows = tuple(steps)
     obstacles = {name: setting.obstacle(find_strategy(name)) for name in names}
     split = setting.search.key != setting.evaluation.key
     notes = ["Intervals are over questions and conditional on the cuts that were chosen."]
@@ -148,8 +153,9 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         f"The strategy {name} ends at {n} blocks: its phase has no more that are not protected."
         for name, n in short.items()
     ]
+    notes += [note for name in names for note in _screened(name, rows)]
     return Curves(
-        tuple(steps),
+        rows,
         setting.intact.chance,
         len(setting.search),
         len(setting.evaluation),
@@ -157,3 +163,16 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         {name: why for name, why in obstacles.items() if why},
         tuple(notes),
     )
+
+
+def _screened(name: str, steps: Sequence[Step]) -> list[str]:
+    """What screening left to chance in one strategy."""
+    found = [step.screening for step in steps if step.strategy == name and step.screening]
+    if not found:
+        return []
+    confirmed, candidates = sum(len(s.confirmed) for s in found), sum(s.candidates for s in found)
+    chance = min(1.0, sum(s.chance for s in found))
+    return [
+        f"The strategy {name} looked at its candidates in {found[0].precision} and confirmed {confirmed} of "
+        f"{candidates}; the chance that confirming all would have chosen otherwise is put at {chance:.1e} at most."
+    ]

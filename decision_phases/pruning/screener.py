@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from decision_phases.engine import Store, evaluate
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, twin
-from decision_phases.pruning.screening import Screening, choose
+from decision_phases.pruning.screening import Screening, check_precision, choose
 from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.tasks import EncodedQuestions
-
-#: Number formats to screen in.
-PRECISIONS = ("bfloat16", "float16")
 
 
 class Screener:
@@ -27,7 +25,7 @@ class Screener:
 
     Args:
         model: The model, loaded from Hugging Face weights.
-        precision: A name in `PRECISIONS`.
+        precision: A name in `screening.PRECISIONS`.
         at_random: How many candidates of a step are confirmed at random.
         risk: Accepted chance of another choice, a step.
         seed: Of the draws.
@@ -46,11 +44,17 @@ class Screener:
                 "nothing; leave screen out, or load the model in float32"
             )
             raise InputError(msg)
+        if not model.capabilities.fresh:
+            model.fresh_hf()  # says why there can be no twin
         self.model, self.precision, self.at_random, self.risk, self.seed = (
             model, precision, at_random, risk, seed,
         )  # fmt: skip
-        self.twin = twin(model, precision)
         self.rough: dict[tuple[str, Intervention], Final] = {}
+
+    @cached_property
+    def twin(self) -> ModelAccess:
+        """The model in low precision, loaded when it is first asked."""
+        return twin(self.model, self.precision)
 
     def say(
         self, encoded: EncodedQuestions, variants: Sequence[Intervention], store: Store = None
@@ -154,16 +158,3 @@ class ScreenedSearch:
     ) -> np.ndarray:
         finals = [known(variant) for variant in variants]
         return np.array([np.nan if final is None else self.measure(final) for final in finals])
-
-
-def check_precision(precision: str) -> None:
-    """Refuse what cannot be screened in.
-
-    Args:
-        precision: Name of a number format.
-
-    Raises:
-        InputError: If it is not in `PRECISIONS`.
-    """
-    if precision not in PRECISIONS:
-        raise unknown_name("precision to screen in", precision, PRECISIONS)

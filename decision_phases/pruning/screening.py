@@ -20,8 +20,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, unknown_name
 
+#: Number formats to screen in.
+PRECISIONS = ("bfloat16", "float16")
 #: Given places of candidates, ascending, their exact values.
 Confirm = Callable[[Sequence[int]], Float[np.ndarray, " confirmed"]]
 
@@ -114,7 +116,8 @@ class Choice:
     @property
     def confirmed(self) -> Bool[np.ndarray, " candidate"]:
         """Whether each candidate's exact value is known."""
-        return ~np.isnan(self.exact)
+        there: Bool[np.ndarray, " candidate"] = ~np.isnan(self.exact)
+        return there
 
 
 def error_band(
@@ -233,3 +236,16 @@ def choose(
 
 def _last_highest(values: Float[np.ndarray, " candidate"]) -> int:
     return len(values) - 1 - int(np.argmax(values[::-1]))
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what cannot be screened in.
+
+    Args:
+        precision: Name of a number format.
+
+    Raises:
+        InputError: If it is not in `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision to screen in", precision, PRECISIONS)

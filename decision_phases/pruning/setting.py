@@ -14,6 +14,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.pruning.budget import check_budget
+from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.strategies import Strategy
 from decision_phases.readout import DecisionObserver, Decisions, Phases, StateObserver, ask, find_phases, read
 from decision_phases.readout.ask import Questions
@@ -41,6 +42,7 @@ class Setting:
         texts: What criteria that need no labels are measured on; None for the search questions.
         store: Where the engine keeps and finds results, if anywhere.
         known: What is known on the search questions already: searches ask for the same cuts.
+        screener: What searches screen their candidates with, if anything.
     """
 
     model: ModelAccess
@@ -56,6 +58,7 @@ class Setting:
     texts: TextSet | None = None
     store: ResultStore | None = None
     known: dict[Intervention, Final] = field(default_factory=dict, repr=False)
+    screener: Screener | None = None
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
         """Layers that a strategy may remove.
@@ -99,6 +102,7 @@ def make_setting(
     seed: int = 0,
     texts: TextSet | None = None,
     store: Store = None,
+    screen: str | None = None,
 ) -> Setting:
     """Read the intact model and check the budget.
 
@@ -112,14 +116,17 @@ def make_setting(
         seed: Of everything random.
         texts: What criteria that need no labels are measured on; None for the search questions.
         store: Where the engine keeps and finds results.
+        screen: "bfloat16" or "float16" for searches that screen their candidates in it.
 
     Returns:
         The setting.
 
     Raises:
-        InputError: If a protected layer does not exist, or more is to be removed than is not protected.
+        InputError: If a protected layer does not exist, more is to be removed than is not protected, or the model has
+            no twin to screen with.
     """
     candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws)
+    screener = None if screen is None else Screener(model, screen, seed=seed)
     known = as_store(store)
     phases = find_phases(read(model, search, store=known), seed=seed)
     look: list[AnyObserver] = [DecisionObserver(), StateObserver()]
@@ -137,6 +144,7 @@ def make_setting(
         seed,
         texts,
         known,
+        screener=screener,
     )
 
 

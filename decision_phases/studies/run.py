@@ -197,6 +197,7 @@ def _setting(
         seed=settings.seed,
         texts=fitting(settings.texts, model),
         store=store,
+        screen=settings.screen,
     )
 
 

@@ -38,6 +38,8 @@ class RunSettings:
         draws: Random orders.
         texts: What criteria that need no labels are measured on; the search questions by default.
         seed: Of everything random.
+        screen: "bfloat16" or "float16" for searches that screen their candidates in it; None measures all in the
+            model's own precision.
         under: What is done to the model throughout, for reading; pruning starts from the intact model.
         last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
     """
@@ -55,6 +57,7 @@ class RunSettings:
     draws: int = 3
     texts: str | None = None
     seed: int = 0
+    screen: str | None = None
     under: Intervention = field(default_factory=_intact)
     last_blocks: int = 2
 
@@ -71,12 +74,17 @@ class RunSettings:
         """Refuse what no model could make right, so that none need be loaded to find out.
 
         Raises:
-            InputError: If a strategy is not known, or pruning is to start from a model that is cut already.
+            InputError: If a strategy or a precision to screen in is not known, or pruning is to start from a model that
+                is cut already.
         """
         from decision_phases.pruning.strategies import find_strategy
 
         for name in self.strategies:
             find_strategy(name)
+        if self.screen is not None:
+            from decision_phases.pruning.screening import check_precision
+
+            check_precision(self.screen)
         if self.strategies and self.under:
             msg = f"pruning starts from the intact model; leave out {self.under}, or read only"
             raise InputError(msg)

@@ -43,6 +43,7 @@ BEFORE_LOADING = {
     "run --seed -1": "--seed",
     "run --threads 0": "--threads",
     "run --protect x": "--protect: 'x' is not a layer",
+    "run --screen bfloat8": "did you mean 'bfloat16'",
     "run --skip 5": "pruning starts from the intact model",
     "run --skip 5,5": "5",
     "read --skip 8-5": "--skip: the range 8-5 runs backwards",

@@ -1,12 +1,15 @@
 """Screening on candidates whose exact values are known, and in a search on a tiny model."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from decision_phases.errors import InputError
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
-from decision_phases.pruning import greedy
+from decision_phases.pruning import Step, greedy, prune
 from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.screening import Band, choose, error_band
 from decision_phases.readout import ask
@@ -176,12 +179,10 @@ def test_numbers_out_of_range_are_refused(wrong):
 @pytest.fixture(scope="module")
 def deep():
     """A tiny Llama of more layers, of which some matter much more than others."""
-    hf = tiny_hf("llama")
     from transformers import AutoModelForCausalLM
 
+    hf = tiny_hf("llama")
     hf.config.num_hidden_layers = 14
-    import torch
-
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = AutoModelForCausalLM.from_config(hf.config, attn_implementation="eager")
@@ -251,6 +252,27 @@ def test_screening_keeps_ties_for_the_deepest(planted, planted_setting):
         screen="bfloat16",
     )
     assert [step.removed for step in found] == [4, 2, 1]
+
+
+def test_curves_say_what_was_left_to_chance_also_after_they_were_kept(deep, facts):
+    settings = {"by": "margin", "up_to": 2, "draws": 1, "controls": False}
+    plain = prune(deep, facts, **settings)
+    curves = prune(deep, facts, **settings, screen="bfloat16")
+    assert [step.cut for step in curves.steps] == [step.cut for step in plain.steps]
+    first, *rest = curves.steps
+    assert first.screening is None
+    assert [step.screening.candidates for step in rest] == [12, 11]
+    confirmed = sum(len(step.screening.confirmed) for step in rest)
+    assert 2 < confirmed < 23
+    (note,) = [note for note in curves.notes if "confirmed" in note]
+    assert f"The strategy margin looked at its candidates in bfloat16 and confirmed {confirmed} of 23" in note
+    assert f"{sum(step.screening.chance for step in rest):.1e} at most" in note
+    assert not any("confirmed" in note for note in plain.notes)
+    for step in curves.steps:
+        record = json.loads(json.dumps(step.to_record()))
+        assert Step.from_record(record).screening == step.screening
+        del record["screening"]  # kept before there was screening
+        assert Step.from_record(record).screening is None
 
 
 def test_what_cannot_be_screened_is_refused(deep, facts):
