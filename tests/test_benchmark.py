@@ -1,27 +1,79 @@
-"""The benchmark runs on a small model, checks that results agree, and has the columns that it promises."""
+"""The benchmark runs, compares what it measures, and counts the operations that cannot be avoided."""
 
 import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-SCRIPT = Path(__file__).parents[1] / "experiments/benchmarks/engine.py"
+import numpy as np
+import pytest
+
+from decision_phases.models import ModelAccess
+from decision_phases.readout import ask
+from decision_phases.tasks import questions
+
+FOLDER = Path(__file__).parent.parent / "experiments/benchmarks"
 COLUMNS = {
     "workload", "shots", "dtype", "baseline", "ratio", "floor_share", "peak_mib", "max_margin_difference",
+    "goal", "seconds", "baseline_seconds", "device", "threads",
 }  # fmt: skip
 
 
-def test_every_row_is_checked_and_complete(tmp_path):
-    out = tmp_path / "rows.json"
-    words = ["--model", "tiny-llama", "--quick", "--questions", "6", "--repetitions", "1", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words, "--json", str(out)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(out.read_text())["rows"]
-    assert len(rows) == 2 * 4 * 2
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import engine  # type: ignore[import-not-found]
+
+    yield engine
+    for name in {path.stem for path in FOLDER.glob("*.py")} - before:
+        sys.modules.pop(name, None)
+
+
+def test_every_workload_against_every_baseline(engine: ModuleType, tmp_path: Path) -> None:
+    small = ["--quick", "--questions", "6", "--shots", "2", "--masks", "3", "--steps", "1", "--sampled", "1"]
+    engine.main([*small, "--model", "tiny-llama", "--json", str(tmp_path / "rows.json")])
+    rows = json.loads((tmp_path / "rows.json").read_text("utf-8"))
+    settings = sys.modules["settings"]
+    kinds = [(row["shots"], row["workload"], row["baseline"]) for row in rows]
+    assert kinds == [(2, w, b) for w in settings.WORKLOADS for b in settings.BASELINES]
     for row in rows:
         assert set(row) >= COLUMNS
-        assert row["max_margin_difference"] <= 1e-4
-        assert row["ratio"] > 0
+        assert 0 <= row["max_margin_difference"] < 1e-5
+        assert row["ratio"] == np.median(row["ratios"]) > 0
+        assert len(row["ratios"]) == 3
         assert 0 < row["floor_share"] < 1
+        assert row["peak_mib"] > 10
+    text = sys.modules["table"].tell(rows)
+    assert text.count("\n| ") == 2 + len(rows) // 2
+    assert all(f"{row['ratio']:.1f}" in text for row in rows)
+
+
+def test_another_result_is_not_measured(engine: ModuleType, tiny: ModelAccess) -> None:
+    measure, encoded = sys.modules["measure"], ask(tiny, questions("facts", limit=2))
+    scores = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
+    assert measure.difference(encoded, scores, scores + 1.0, (1e-9, 1e-9), "") < 1e-12
+    with pytest.raises(AssertionError, match="this: margins differ by"):
+        measure.difference(encoded, scores, scores * 1.1, (1e-4, 1e-2), "this")
+    with pytest.raises(AssertionError, match="1 clear choices differ"):
+        measure.difference(
+            encoded, scores, scores[:, [1, 0, 2, 3]] * [[1], [0]] + scores * [[0], [1]], (2, 1), ""
+        )
+
+
+def test_the_floor_is_what_counting_by_hand_gives(engine: ModuleType, tiny: ModelAccess) -> None:
+    """Two prompts; 6 blocks. Without block 1, blocks 2 to 5 run once more than in the intact model."""
+    floor, encoded = sys.modules["floor"], ask(tiny, questions("facts", limit=2))
+    a, b = (s.tokens for s in encoded.sequences)
+    common = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    depths = [*range(1, len(a) + 1), *range(common + 1, len(b) + 1)]
+    d, heads, mlp, pair = 32, 16, 48, 4 * 4 * 8
+    keys = 2 * 2 * d * heads
+    block = 2 * (2 * d * d + 3 * d * mlp) + keys
+    whole = len(depths) * block + pair * sum(depths)
+    last = len(depths) * keys + 2 * (block - keys) + pair * (len(a) + len(b))
+    options = 2 * d * sum(map(len, encoded.option_ids))
+    counted = floor.operations(tiny, encoded, [(), (1,)], dense=False)
+    assert counted == (5 + 3) * whole + 2 * last + 2 * options
+    assert floor.operations(tiny, encoded, [()], dense=True) == 5 * whole + last + 6 * options

@@ -11,7 +11,8 @@ from decision_phases.engine.batches import Batch
 from decision_phases.engine.inputs import Inputs
 from decision_phases.engine.observers import AnyObserver, Collector, ReadRows, Reads
 from decision_phases.engine.plan import Plan, make_plan
-from decision_phases.engine.run import walk, wanted_layers
+from decision_phases.engine.reading import wanted_layers
+from decision_phases.engine.run import walk
 from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -42,7 +43,7 @@ def plan_for(
         The plan.
     """
     deepest = max(max(wanted_layers(o.reads, model.n_layers)) for o in observe)
-    ends, alike = _ends(inputs, observe), _alike(inputs, variants)
+    ends, alike = _ends(inputs, observe), _alike(variants)
 
     def trees(*, share: bool) -> list[Tree]:
         return make_trees(
@@ -55,7 +56,7 @@ def plan_for(
         )
 
     found, note = trees(share=True), ""
-    if any(len(tree.stretches) > 1 for tree in found) and not model.shares_text:
+    if any(tree.shares for tree in found) and not model.shares_text:
         note = f"{model.architecture} cannot continue text computed before, so shared text is computed every time"
         found = trees(share=False)
     return make_plan(model, variants, found, last_layer=deepest + 1, memory_budget=memory_budget, note=note)
@@ -68,10 +69,10 @@ def _ends(inputs: Inputs, observe: Sequence[AnyObserver]) -> list[int]:
     return [s.read[-1] + 1 if s.read else len(s) for s in inputs.sequences]
 
 
-def _alike(inputs: Inputs, variants: Sequence[Intervention]) -> bool:
+def _alike(variants: Sequence[Intervention]) -> bool:
     """Whether every edit treats text that different questions begin with alike."""
     edits = {edit for variant in variants for edit in variant.edits}
-    return all(edit.positions == "all" and not edit.per_question for edit in edits) or len(inputs) == 1
+    return all(edit.positions == "all" and not edit.per_question for edit in edits)
 
 
 def walk_all(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from decision_phases.engine.packs import make_pack
 from decision_phases.engine.trees import Tree
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -64,6 +65,7 @@ class Plan:
         mode: "by block", or "whole model" for families whose blocks cannot be called one by one.
         reason: Why not "by block", else "".
         note: What else is not reused, and why.
+        packed: Whether token positions run side by side (see `packs`), as far as nothing looks into a block.
     """
 
     variants: tuple[Intervention, ...]
@@ -74,6 +76,7 @@ class Plan:
     mode: str
     reason: str
     note: str = ""
+    packed: bool = False
 
     @cached_property
     def naive_blocks(self) -> int:
@@ -115,7 +118,11 @@ class Plan:
             f"{len(self.variants)} variants × {sum(len(b.sequences) for b in batches)} sequences "
             f"({tokens} tokens in {len(batches)} batches)",
         ]
-        if any(len(tree.stretches) > 1 for tree in trees):
+        if self.packed:
+            positions = sum(len(make_pack(tree)) for tree in trees)
+            shared = "shared text is computed once: " if positions < tokens else ""
+            lines.append(f"{shared}{positions} token positions side by side, without padding")
+        elif any(tree.shares for tree in trees):
             lines.append(f"shared text is computed once: {computed} token positions, padding included")
         elif computed != tokens:
             lines.append(
@@ -217,6 +224,7 @@ def make_plan(
         "whole model" if reason else "by block",
         reason,
         note,
+        not reason and model.runs_plain and model.packs,
     )
 
 

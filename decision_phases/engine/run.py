@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from decision_phases.engine.batches import Batch, Cells, Rows
+from decision_phases.engine.batches import Batch, Rows
 from decision_phases.engine.lower import Hook, layer_hooks, removes_block, replaced_weights, stand_in
 from decision_phases.engine.observers import Reads
 from decision_phases.engine.plan import Branch, Plan
+from decision_phases.engine.reading import Found, Look, by_reads, keeping, wanted_layers
 from decision_phases.engine.trees import Tree
-from decision_phases.interventions import Edit, Intervention
+from decision_phases.engine.walkers import PackedWalker, State, StretchWalker, Walker
+from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.models.shared_text import KeyValues, enter_after, gathered, run_after
 
 #: Called with (place of the variant, batch, what was read under each of the `Reads`).
 Deliver = Callable[[int, Batch, Mapping[Reads, Mapping[tuple[str, int], Tensor]]], None]
-#: (leaf, reads, site, layer) → parts, each with its places among the cells of the leaf's batch.
-_Found = dict[tuple[int, Reads, str, int], tuple[tuple[Tensor, Tensor], ...]]
-_AROUND = ("resid_pre", "resid_post")  # sites outside the computation of a block
-_State = tuple[tuple[Tensor, ...], _Found]
-
-
-def wanted_layers(reads: Reads, n_layers: int) -> range | tuple[int, ...]:
-    """The layers that an observer reads.
-
-    Args:
-        reads: What it asked for.
-        n_layers: Layers of the model.
-
-    Returns:
-        Layer numbers, −1 for the embedding.
-    """
-    if reads.layers == "all":
-        return range(-1, n_layers)
-    return (n_layers - 1,) if reads.layers == "final" else reads.layers
 
 
 def walk(
@@ -62,12 +42,13 @@ def walk(
                     for _, batch in tree.leaves:
                         deliver(place, batch, _whole(model, variant, batch, reads))
             return
-        walkers = [_Walker(model, plan, tree, reads) for tree in group]
+        made = PackedWalker if plan.packed and model.packs else StretchWalker
+        walkers = [made(model, plan, tree, reads) for tree in group]
         _descend(plan, plan.root, walkers, [walker.entered() for walker in walkers], deliver)
 
 
 def _descend(
-    plan: Plan, branch: Branch, walkers: Sequence[_Walker], states: list[_State], deliver: Deliver
+    plan: Plan, branch: Branch, walkers: Sequence[Walker], states: list[State], deliver: Deliver
 ) -> None:
     variant = plan.variants[branch.variants[0]]
     for layer in range(branch.start, branch.stop):
@@ -81,142 +62,26 @@ def _descend(
     for place in branch.variants:
         for (_, found), walker in zip(states, walkers, strict=True):
             for leaf, (_, batch) in enumerate(walker.tree.leaves):
-                deliver(place, batch, _by_reads(found, walker.reads, leaf))
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Cells of one stretch that are read for one leaf."""
-
-    leaf: int
-    reads: Reads
-    cells: Cells
-    places: Tensor
-
-
-class _Walker:
-    """One tree of text on its way through the blocks."""
-
-    def __init__(self, model: ModelAccess, plan: Plan, tree: Tree, reads: Sequence[Reads]) -> None:
-        self.model, self.tree, self.reads = model, tree, reads
-        self.wanted = {(r, layer) for r in reads for layer in wanted_layers(r, plan.n_layers)}
-        self.looks: list[list[_Look]] = [[] for _ in tree.stretches]
-        for leaf, (index, batch) in enumerate(tree.leaves):
-            for r in reads:
-                for stretch, cells, places in tree.cells(index, batch, r.positions):
-                    self.looks[stretch].append(_Look(leaf, r, cells, places))
-        self.shares = len(tree.stretches) > 1
-        self.entries = [
-            None
-            if not stretch.length
-            else enter_after(model, stretch.tokens, stretch.offset)
-            if self.shares
-            else model.enter(stretch.tokens)
-            for stretch in tree.stretches
-        ]
-        self.plain = model.runs_plain
-        above = {stretch.above for stretch in tree.stretches}
-        self.continued = [i in above for i in range(len(tree.stretches))]
-        self.rows_above = [torch.tensor(s.rows_above, device=s.device) for s in tree.stretches]
-
-    def entered(self) -> _State:
-        found: _Found = {}
-        empty = torch.empty(0)
-        resids = tuple(empty if entry is None else entry.resid for entry in self.entries)
-        for index, resid in enumerate(resids):
-            for look in self.looks[index]:
-                if (look.reads, -1) in self.wanted and "resid_post" in look.reads.sites:
-                    _keep(found, look, "resid_post", -1)(resid)
-        return resids, found
-
-    def step(self, layer: int, edits: Sequence[Edit], state: _State) -> _State:
-        resids, found = state
-        if any((r, layer) in self.wanted for r in self.reads):
-            found = dict(found)
-        if removes_block(edits):
-            left = tuple(
-                stand_in(edits, stretch.rows)(resid) if stretch.length else resid
-                for stretch, resid in zip(self.tree.stretches, resids, strict=True)
-            )
-            # The final layer is read even if its block is gone: it is what the model says.
-            for index, resid in enumerate(left):
-                for look in self._looks(index, layer):
-                    if look.reads.layers == "final" and "resid_post" in look.reads.sites:
-                        _keep(found, look, "resid_post", layer)(resid)
-            return left, found
-        with ExitStack() as stack:
-            if _weighed(edits):
-                stack.enter_context(replaced_weights(self.model, edits))
-            return self._through(layer, edits, resids, found), found
-
-    def _looks(self, index: int, layer: int) -> list[_Look]:
-        return [look for look in self.looks[index] if (look.reads, layer) in self.wanted]
-
-    def _through(
-        self, layer: int, edits: Sequence[Edit], resids: tuple[Tensor, ...], found: _Found
-    ) -> tuple[Tensor, ...]:
-        """One block, over every stretch in turn; keys and values live no longer than this call."""
-        known: dict[int, KeyValues] = {}
-        left: list[Tensor] = []
-        for index, (stretch, resid) in enumerate(zip(self.tree.stretches, resids, strict=True)):
-            entry = self.entries[index]
-            if entry is None:
-                left.append(resid)
-                continue
-            readers: list[Hook] = [
-                (layer, site, _keep(found, look, site, layer))
-                for look in self._looks(index, layer)
-                for site in look.reads.sites
-            ]
-            hooks = layer_hooks(edits, stretch.rows, readers)
-            around = self.plain and all(site in _AROUND for _, site, _ in hooks) and not _weighed(edits)
-            before = None
-            if stretch.above is not None:
-                before = gathered([known[stretch.above]], self.rows_above[index])
-            with self.model.hooked(() if around else hooks):
-                x = _shown(hooks, "resid_pre", resid) if around else resid
-                if self.shares:
-                    after, own = run_after(self.model, layer, x, entry, before, plain=around)
-                else:
-                    after = self.model.run_block(layer, x, entry, plain=around)
-            if around:
-                after = _shown(hooks, "resid_post", after)
-            left.append(after)
-            if self.shares and self.continued[index]:
-                known[index] = own if before is None else gathered([before, own], None)
-        return tuple(left)
-
-
-def _weighed(edits: Sequence[Edit]) -> bool:
-    return any(edit.op == "weights" for edit in edits)
-
-
-def _shown(hooks: Sequence[Hook], site: str, x: Tensor) -> Tensor:
-    """What is left of a residual after the functions at its site, called in order as hooks would be."""
-    for _, at, fn in hooks:
-        if at == site:
-            new = fn(x)
-            x = x if new is None else new
-    return x
+                deliver(place, batch, by_reads(found, walker.reads, leaf))
 
 
 def _whole(
     model: ModelAccess, variant: Intervention, batch: Batch, reads: Sequence[Reads]
 ) -> dict[Reads, dict[tuple[str, int], Tensor]]:
     """One variant over one batch by running the whole model."""
-    found: _Found = {}
+    found: Found = {}
     removed = set(variant.removed_blocks)
     entering: list[Hook] = []
     readers: dict[int, list[Hook]] = {}
     leaving: list[Callable[[Tensor], None]] = []
     for r in reads:
         cells = batch.cells(r.positions)
-        look = _Look(0, r, cells, torch.arange(len(cells), device=batch.device))
+        look = Look(0, r, cells, torch.arange(len(cells), device=batch.device))
         for layer in wanted_layers(r, model.n_layers):
             if layer in removed and r.layers != "final":
                 continue
             for site in r.sites:
-                keep = _keep(found, look, site, layer)
+                keep = keeping(found, look, site, layer)
                 if layer < 0:
                     if site == "resid_post":
                         entering.append((0, "resid_pre", keep))
@@ -235,7 +100,7 @@ def _whole(
         model.watching_last(leaving),
     ):
         model.logits(batch.tokens, last_only=True)
-    return _by_reads(found, reads, 0)
+    return by_reads(found, reads, 0)
 
 
 def lowered(
@@ -264,32 +129,3 @@ def lowered(
         else:
             hooks += layer_hooks(edits, rows, (readers or {}).get(layer, ()))
     return hooks, table
-
-
-def _keep(found: _Found, look: _Look, site: str, layer: int) -> Callable[[Tensor], None]:
-    key = (look.leaf, look.reads, site, layer)
-
-    def read(x: Tensor) -> None:
-        rows, columns = look.cells.rows.to(x.device), look.cells.columns.to(x.device)
-        found[key] = (*found.get(key, ()), (look.places, x[rows, columns]))
-
-    return read
-
-
-def _by_reads(found: _Found, reads: Sequence[Reads], leaf: int) -> dict[Reads, dict[tuple[str, int], Tensor]]:
-    """What was read for one leaf, the parts of each place put together in the order of its cells."""
-    gathered_rows: dict[Reads, dict[tuple[str, int], Tensor]] = {r: {} for r in reads}
-    for (of, r, site, layer), parts in found.items():
-        if of == leaf:
-            gathered_rows[r][site, layer] = _joined(parts)
-    return gathered_rows
-
-
-def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    if len(parts) == 1:
-        return parts[0][1]
-    total = sum(len(places) for places, _ in parts)
-    out = parts[0][1].new_empty(total, *parts[0][1].shape[1:])
-    for places, rows in parts:
-        out[places.to(out.device)] = rows
-    return out

@@ -112,7 +112,7 @@ def batch_key(plan: Plan) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256(f"{plan.mode} {plan.last_layer}".encode())
+    digest = hashlib.sha256(f"{plan.mode} {plan.last_layer} {plan.packed}".encode())
     for group in plan.groups:
         for tree in group:
             for stretch in tree.stretches:
@@ -120,7 +120,8 @@ def batch_key(plan: Plan) -> str:
                     repr((stretch.offset, stretch.above, stretch.rows_above, stretch.ends)).encode()
                 )
                 digest.update(stretch.tokens.cpu().numpy().tobytes())
-            digest.update(repr([(leaf, batch.indices) for leaf, batch in tree.leaves]).encode())
+            leaves = [(leaf, batch.indices) for leaf, batch in tree.leaves]
+            digest.update(repr((leaves, tree.merging, tree.max_tokens)).encode())
     return digest.hexdigest()[:16]
 
 

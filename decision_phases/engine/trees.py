@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from jaxtyping import Int
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from decision_phases.engine.batches import Batch, Cells, Rows, make_batches
 from decision_phases.tasks import TokenSequence
+
+Merging = Literal["all", "question", "nothing"]
 
 LEAST = 8  # tokens that different questions must share to be worth a stretch of their own
 WORTH = 128  # token positions that it must save
@@ -69,10 +72,20 @@ class Tree:
     Attributes:
         stretches: The stretches.
         leaves: (index of the last stretch, the sequences that end in it, row by row).
+        merging: What may be computed once for several sequences, where positions can run side by side (see `packs`):
+            "all" that they begin with, what those of one "question" begin with, or "nothing".
+        max_tokens: Most tokens in a batch.
     """
 
     stretches: tuple[Stretch, ...]
     leaves: tuple[tuple[int, Batch], ...]
+    merging: Merging = "nothing"
+    max_tokens: int = 4096
+
+    @property
+    def shares(self) -> bool:
+        """Whether a stretch continues another."""
+        return any(stretch.above is not None for stretch in self.stretches)
 
     @property
     def computed(self) -> int:
@@ -129,7 +142,8 @@ def make_trees(
         max_tokens: Most tokens in a batch.
 
     Returns:
-        Trees that hold every sequence once; trees of one stretch each if sharing would save less than a tenth.
+        Trees that hold every sequence once, no stretch continuing another if sharing would save less than a tenth.
+        Small ones are put together, as far as a batch goes.
 
     Example:
         >>> shots = tuple(range(70))
@@ -138,16 +152,38 @@ def make_trees(
         [[(1, 70), (3, 2)]]
     """
     growing = _Growing(sequences, ends or [len(s) for s in sequences], torch.device(device), max_tokens)
+    merging: Merging = "nothing" if not share else "all" if share_all else "question"
     plain = growing.plain()
     if not share or len(sequences) < 2:
-        return plain
+        return _together(plain, merging, max_tokens)
     everything = list(range(len(sequences)))
     clusters = _clusters(growing.texts, everything)[1] if share_all else []
     clustered = {i for _, members in clusters for i in members}
     rest = [i for i in everything if i not in clustered]
     shared = [growing.tree(root, members) for root, members in [*clusters, (0, rest)] if members]
     saved = sum(tree.computed for tree in plain) - sum(tree.computed for tree in shared)
-    return shared if saved > 0.1 * sum(tree.computed for tree in plain) else plain
+    worth = saved > 0.1 * sum(tree.computed for tree in plain)
+    return _together(shared if worth else plain, merging, max_tokens)
+
+
+def _together(trees: Sequence[Tree], merging: Merging, max_tokens: int) -> list[Tree]:
+    """Neighbouring trees as one, as long as they are not more than a batch."""
+    groups: list[list[Tree]] = []
+    for tree in trees:
+        if groups and sum(t.computed for t in groups[-1]) + tree.computed <= max_tokens:
+            groups[-1].append(tree)
+        else:
+            groups.append([tree])
+    found = []
+    for group in groups:
+        stretches: list[Stretch] = []
+        leaves: list[tuple[int, Batch]] = []
+        for tree in group:
+            n = len(stretches)
+            stretches += [s if s.above is None else replace(s, above=s.above + n) for s in tree.stretches]
+            leaves += [(index + n, batch) for index, batch in tree.leaves]
+        found.append(Tree(tuple(stretches), tuple(leaves), merging, max_tokens))
+    return found
 
 
 def _clusters(

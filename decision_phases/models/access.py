@@ -410,12 +410,18 @@ class ModelAccess(ABC):
         """
         return self.recorded(lambda: self.logits(tokens, last_only=True), tokens)
 
-    def recorded(self, run: Callable[[], object], tokens: Int[Tensor, "batch pos"]) -> Entry:
+    def recorded(
+        self,
+        run: Callable[[], object],
+        tokens: Int[Tensor, "batch pos"],
+        blocks: Sequence[nn.Module] | None = None,
+    ) -> Entry:
         """Record how every block is called when something runs the model, without computing any block.
 
         Args:
             run: Runs the model on `tokens`.
             tokens: Token ids, right-padded.
+            blocks: The blocks that it calls, if they are not the model's own.
 
         Returns:
             The residual entering block 0 and the arguments of every block.
@@ -429,9 +435,9 @@ class ModelAccess(ABC):
                 start.append(resid)
             calls.append((rest, named))
 
-        handles = [b.register_forward_pre_hook(record, with_kwargs=True) for b in self.blocks]
+        handles = [b.register_forward_pre_hook(record, with_kwargs=True) for b in blocks or self.blocks]
         try:
-            with self.overridden(dict.fromkeys(range(self.n_layers))):
+            with overriding(blocks or self.engine_blocks, dict.fromkeys(range(self.n_layers)), self._arity):
                 run()
         finally:
             for handle in handles:
@@ -497,6 +503,20 @@ class ModelAccess(ABC):
             return False
         tokens = probe_tokens(self.d_vocab, self.device)
         return self.kind == "TransformerBridge" and shares_text(self, tokens, TOLERANCE[self.dtype])
+
+    @property
+    def plain(self) -> Sequence[nn.Module] | None:
+        """The plain blocks, if there are any; see `models.plain`."""
+        return self._plain
+
+    @cached_property
+    def packs(self) -> bool:
+        """Whether positions of many sequences can run side by side, measured when first asked for."""
+        from decision_phases.models.packed import packs
+        from decision_phases.models.parity import TOLERANCE, probe_tokens
+
+        tokens = probe_tokens(self.d_vocab, self.device)
+        return self.capabilities.plain and packs(self, tokens, 0.1 * TOLERANCE[self.dtype])
 
     def final_norm(self, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
         """Apply the model's final norm, recomputed on what is given.

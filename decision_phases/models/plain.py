@@ -7,8 +7,9 @@ They hold no weights of their own, and are used only if they give the same resid
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -16,7 +17,30 @@ from torch import nn
 from decision_phases.models.access import ModelAccess
 
 
-def plain_twin(hf: nn.Module) -> Callable[[ModelAccess], Sequence[nn.Module] | None]:
+class PlainBlocks(Sequence[nn.Module]):
+    """One plain block a layer.
+
+    Attributes:
+        body: The model without its head, with the same blocks: it knows how each of them is called.
+    """
+
+    def __init__(self, body: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        self.body = body
+        self._blocks = tuple(blocks)
+
+    @overload
+    def __getitem__(self, layer: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, layer: slice) -> Sequence[nn.Module]: ...
+    def __getitem__(self, layer: int | slice) -> nn.Module | Sequence[nn.Module]:
+        """The block of a layer."""
+        return self._blocks[layer]
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+def plain_twin(hf: nn.Module) -> Callable[[ModelAccess], PlainBlocks | None]:
     """Prepare plain blocks, before the model is wrapped.
 
     Args:
@@ -29,14 +53,14 @@ def plain_twin(hf: nn.Module) -> Callable[[ModelAccess], Sequence[nn.Module] | N
     model: Any = hf
     paths = {id(module): path for path, module in hf.named_modules()}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        twin: nn.Module = type(model)(model.config)
+        twin: Any = type(model)(copy.deepcopy(model.config))
     for name, parameter in hf.named_parameters(remove_duplicate=False):
         _put(twin, name, parameter)
     for name, buffer in hf.named_buffers(remove_duplicate=False):
         _put(twin, name, buffer)
     twin.eval()
 
-    def find(access: ModelAccess) -> Sequence[nn.Module] | None:
+    def find(access: ModelAccess) -> PlainBlocks | None:
         blocks = []
         for layer, block in enumerate(access.engine_blocks):
             path = paths.get(id(block))
@@ -48,7 +72,7 @@ def plain_twin(hf: nn.Module) -> Callable[[ModelAccess], Sequence[nn.Module] | N
             if used != {id(p) for p in plain.parameters()} or any(t.is_meta for t in tensors):
                 return None
             blocks.append(plain)
-        return blocks
+        return PlainBlocks(twin.base_model, blocks)
 
     return find
 

@@ -13,43 +13,43 @@ from torch import Tensor, nn
 from workloads import Cut
 
 import decision_phases as dp
+from decision_phases.tasks import EncodedQuestions
 
 
 class Baseline(ABC):
     """One way to read options under cuts.
 
     Args:
-        model: The model, from which weights and tokenizer are taken.
-        encoded: The questions.
+        model: The model, from which the weights are taken.
         batch: Sequences in a batch.
     """
 
-    def __init__(self, model: dp.ModelAccess, encoded: dp.EncodedQuestions, batch: int) -> None:
-        self.model, self.encoded = model, encoded
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded.sequences[i]))
-        self.batches = [order[i : i + batch] for i in range(0, len(order), batch)]
+    def __init__(self, model: dp.ModelAccess, batch: int) -> None:
+        self.model, self.batch = model, batch
 
     @abstractmethod
-    def final(self, cut: Cut) -> np.ndarray:
+    def final(self, encoded: EncodedQuestions, cut: Cut) -> np.ndarray:
         """Option scores after the last block, with some blocks removed."""
 
     @abstractmethod
-    def dense(self) -> np.ndarray:
+    def dense(self, encoded: EncodedQuestions) -> np.ndarray:
         """Option scores after every block."""
 
     @abstractmethod
     def work(self, cut: Cut) -> float:
         """What a cut costs, in any unit: measured variants stand for all in this proportion."""
 
-    def scores(self, cut: Cut, *, dense: bool) -> np.ndarray:
+    def scores(self, encoded: EncodedQuestions, cut: Cut, *, dense: bool) -> np.ndarray:
         """Either of the two."""
         with torch.no_grad():
-            return self.dense() if dense else self.final(cut)
+            return self.dense(encoded) if dense else self.final(encoded, cut)
 
-    def _padded(self) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+    def _padded(self, encoded: EncodedQuestions) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
         """Questions, tokens padded on the right, attention mask, and the answer's positions, batch by batch."""
-        for rows in self.batches:
-            tokens = [self.encoded.sequences[i].tokens for i in rows]
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded.sequences[i]))
+        for first in range(0, len(order), self.batch):
+            rows = order[first : first + self.batch]
+            tokens = [encoded.sequences[i].tokens for i in rows]
             ids = torch.zeros(len(rows), max(map(len, tokens)), dtype=torch.long)
             mask = torch.zeros_like(ids)
             for row, own in enumerate(tokens):
@@ -57,14 +57,16 @@ class Baseline(ABC):
             last = mask.sum(1) - 1
             yield rows, ids.to(self.model.device), mask.to(self.model.device), last.to(self.model.device)
 
-    def _gather(self, run: Callable[[Tensor, Tensor, Tensor], Tensor], *shape: int) -> np.ndarray:
+    def _gather(
+        self, encoded: EncodedQuestions, run: Callable[[Tensor, Tensor, Tensor], Tensor], *shape: int
+    ) -> np.ndarray:
         """Run every batch to logits `[question, ..., vocabulary]` at the answer, and pick the options."""
-        width = int(self.encoded.n_options.max())
-        found = np.full((len(self.encoded), *shape, width), np.nan)
-        for rows, ids, mask, last in self._padded():
+        width = int(encoded.n_options.max())
+        found = np.full((len(encoded), *shape, width), np.nan)
+        for rows, ids, mask, last in self._padded(encoded):
             logits = run(ids, mask, last)
             for row, i in enumerate(rows):
-                options = list(self.encoded.option_ids[i])
+                options = list(encoded.option_ids[i])
                 found[i, ..., : len(options)] = logits[row][..., options].float().cpu().numpy()
         return found
 
@@ -72,8 +74,8 @@ class Baseline(ABC):
 class Transformers(Baseline):
     """A Hugging Face model with blocks taken out of its list, as SLEB and ShortGPT do it; logits of all positions."""
 
-    def __init__(self, model: dp.ModelAccess, encoded: dp.EncodedQuestions, batch: int) -> None:
-        super().__init__(model, encoded, batch)
+    def __init__(self, model: dp.ModelAccess, batch: int) -> None:
+        super().__init__(model, batch)
         self.hf: Any = model.fresh_hf().to(model.device)
         self.hf.set_attn_implementation("sdpa")  # what transformers takes by default
         found = [
@@ -85,12 +87,13 @@ class Transformers(Baseline):
         self.parent, self.name, self.blocks = found[0]
         self.every = list(self.blocks)
 
-    def final(self, cut: Cut) -> np.ndarray:
+    def final(self, encoded: EncodedQuestions, cut: Cut) -> np.ndarray:
+        """Option scores under a cut."""
         kept = [block for layer, block in enumerate(self.every) if layer not in cut]
         setattr(self.parent, self.name, nn.ModuleList(kept))
         self.hf.config.num_hidden_layers = len(kept)
         try:
-            return self._gather(self._logits)
+            return self._gather(encoded, self._logits)
         finally:
             setattr(self.parent, self.name, self.blocks)
             self.hf.config.num_hidden_layers = len(self.every)
@@ -99,8 +102,9 @@ class Transformers(Baseline):
         logits: Tensor = self.hf(input_ids=ids, attention_mask=mask, use_cache=False).logits
         return logits[torch.arange(len(ids), device=ids.device), last]
 
-    def dense(self) -> np.ndarray:
-        return self._gather(self._lens, len(self.every))
+    def dense(self, encoded: EncodedQuestions) -> np.ndarray:
+        """Option scores at every layer."""
+        return self._gather(encoded, self._lens, len(self.every))
 
     def _lens(self, ids: Tensor, mask: Tensor, last: Tensor) -> Tensor:
         out = self.hf(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
@@ -111,6 +115,7 @@ class Transformers(Baseline):
         return torch.cat([lens, out.logits[rows, last][:, None]], dim=1)
 
     def work(self, cut: Cut) -> float:
+        """See `Baseline.work`."""
         block = block_operations(self.model)
         return (len(self.every) - len(cut)) * block + 2.0 * self.model.d_model * self.model.d_vocab
 
@@ -118,7 +123,8 @@ class Transformers(Baseline):
 class TransformerLens(Baseline):
     """A `TransformerBridge` with hooks that put the residual entering a block behind it."""
 
-    def final(self, cut: Cut) -> np.ndarray:
+    def final(self, encoded: EncodedQuestions, cut: Cut) -> np.ndarray:
+        """Option scores under a cut."""
         hooks: list[tuple[str, Callable[..., Tensor | None]]] = []
         for layer in cut:
             hooks += _bypass(layer)
@@ -128,9 +134,10 @@ class TransformerLens(Baseline):
             found: Tensor = out[torch.arange(len(ids), device=ids.device), last]
             return found
 
-        return self._gather(logits)
+        return self._gather(encoded, logits)
 
-    def dense(self) -> np.ndarray:
+    def dense(self, encoded: EncodedQuestions) -> np.ndarray:
+        """Option scores at every layer."""
         tl, names = self.model.tl, [f"blocks.{i}.hook_resid_post" for i in range(self.model.n_layers)]
 
         def lens(ids: Tensor, _mask: Tensor, last: Tensor) -> Tensor:
@@ -139,19 +146,20 @@ class TransformerLens(Baseline):
             found: Tensor = tl.unembed(tl.ln_final(torch.stack([cache[n][rows, last] for n in names], dim=1)))
             return found
 
-        return self._gather(lens, self.model.n_layers)
+        return self._gather(encoded, lens, self.model.n_layers)
 
     def work(self, cut: Cut) -> float:
+        """See `Baseline.work`."""
         return 1.0  # a bypassed block is computed all the same
 
 
 def _bypass(layer: int) -> list[tuple[str, Callable[..., Tensor | None]]]:
     entering: list[Tensor] = []
 
-    def keep(x: Tensor, hook: Any) -> None:
+    def keep(x: Tensor, hook: Any) -> None:  # noqa: ARG001 - passed by name
         entering[:] = [x]
 
-    def put_back(x: Tensor, hook: Any) -> Tensor:
+    def put_back(x: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
         return entering[0]
 
     return [(f"blocks.{layer}.hook_resid_pre", keep), (f"blocks.{layer}.hook_resid_post", put_back)]

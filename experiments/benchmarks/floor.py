@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 from workloads import Cut
 
 import decision_phases as dp
+from decision_phases.tasks import EncodedQuestions
 
 
 def block_operations(model: dp.ModelAccess) -> float:
@@ -31,7 +32,7 @@ def matrices(model: dp.ModelAccess) -> dict[str, torch.Tensor]:
     return {name: p for name, p in model.parameters(0).items() if p.ndim == 2}
 
 
-def positions(encoded: dp.EncodedQuestions) -> tuple[np.ndarray, np.ndarray]:
+def positions(encoded: EncodedQuestions) -> tuple[np.ndarray, np.ndarray]:
     """Tokens up to and with every different position, of all that must be computed, and of those that are read."""
     every = {s.tokens[: i + 1] for s in encoded.sequences for i in range(s.read[-1] + 1)}
     read = {s.tokens[: i + 1] for s in encoded.sequences for i in s.read}
@@ -39,7 +40,7 @@ def positions(encoded: dp.EncodedQuestions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def operations(
-    model: dp.ModelAccess, encoded: dp.EncodedQuestions, cuts: Iterable[Cut], *, dense: bool
+    model: dp.ModelAccess, encoded: EncodedQuestions, cuts: Iterable[Cut], *, dense: bool
 ) -> float:
     """Count the operations that reading the options under cuts needs.
 
@@ -70,7 +71,7 @@ def operations(
     return float(len(whole) * full + len(ends - whole) * last + n_read * options)
 
 
-def rate(model: dp.ModelAccess, rows: int, seconds: float = 0.5) -> float:
+def rate(model: dp.ModelAccess, rows: int, seconds: float) -> float:
     """Measure the rate of matrix products.
 
     Args:

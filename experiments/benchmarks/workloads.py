@@ -8,14 +8,16 @@ import numpy as np
 
 import decision_phases as dp
 from decision_phases.pruning.search import greedy
+from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
+from decision_phases.tasks import EncodedQuestions
 
 Cut = tuple[int, ...]
 #: Removed blocks → option scores, `[question, option]`, or `[question, layer, option]` where every layer is read.
 Scores = dict[Cut, np.ndarray]
 
 
-def run(name: str, model: dp.ModelAccess, encoded: dp.EncodedQuestions, s: SimpleNamespace) -> Scores:
+def run(name: str, model: dp.ModelAccess, encoded: EncodedQuestions, s: SimpleNamespace) -> Scores:
     """Run one workload.
 
     Args:
@@ -30,7 +32,7 @@ def run(name: str, model: dp.ModelAccess, encoded: dp.EncodedQuestions, s: Simpl
     if name == "dense":
         return {(): dp.read(model, encoded).scores}
     if name == "greedy":
-        known: dict[dp.Intervention, dp.Final] = {}
+        known: dict[dp.Intervention, Final] = {}
         candidates = range(1, model.n_layers - 1)
         greedy(model, encoded, objective="margin", candidates=candidates, steps=s.STEPS, known=known)
         return {variant.removed_blocks: final.scores for variant, final in known.items()}

@@ -66,11 +66,11 @@ def test_every_sequence_stands_in_the_trees_as_it_was(
 def test_few_shot_examples_stand_once_and_questions_that_see_others_stand_apart() -> None:
     shots = list(range(100, 200))
     rows = of([*([*shots, 1 + i, 50] for i in range(6)), [*shots[50:], 9, 50]])
-    trees = make_trees(rows, share=True)
-    assert [[(len(s.examples), s.length) for s in tree.stretches] for tree in trees] == [
-        [(1, 100), (6, 2)],
-        [(1, 52)],
-    ]
+    (tree,) = make_trees(rows, share=True)
+    stretches = [(len(s.examples), s.length, s.above) for s in tree.stretches]
+    assert stretches == [(1, 100, None), (6, 2, 0), (1, 52, None)]
+    apart = make_trees(rows, share=True, max_tokens=112)
+    assert [len(tree.stretches) for tree in apart] == [2, 1]
 
 
 def test_options_share_their_question_and_tokens_behind_the_last_read_do_not_count() -> None:
@@ -82,16 +82,23 @@ def test_options_share_their_question_and_tokens_behind_the_last_read_do_not_cou
 
 def both(
     model: ModelAccess, variants: list[Intervention], monkeypatch: Any, **asked: Any
-) -> tuple[Any, Any, str]:
+) -> tuple[list[Any], list[Any], str]:
+    """Decisions with text shared, side by side and stretch by stretch, and twice without."""
     encoded = ask(model, SET, **asked)
     look = [DecisionObserver()]
-    shared = [run["decisions"] for run in evaluate(model, encoded, variants, look)]
+
+    def read() -> list[Any]:
+        return [run["decisions"] for run in evaluate(model, encoded, variants, look)]
+
+    shared = read()
     said = plan_for(model, encoded, variants, look).explain()
     with monkeypatch.context() as patch:
+        patch.setitem(model.__dict__, "packs", False)
+        shared += read()
         plainly = lambda rows, **given: make_trees(rows, device=given["device"])  # noqa: E731
-        patch.setattr(sys.modules[evaluate.__module__], "make_trees", plainly)
-        plain = [run["decisions"] for run in evaluate(model, encoded, variants, look)]
-    return shared, plain, said
+        patch.setattr(sys.modules[plan_for.__module__], "make_trees", plainly)
+        plain = read()
+    return shared, plain * 2, said
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)

@@ -1,0 +1,186 @@
+"""Measuring one workload: what is computed is the same, then how long it takes, ours and the baselines in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from baselines import Baseline, sampled
+from floor import operations, positions, rate, synchronise
+from workloads import Cut, run
+
+import decision_phases as dp
+from decision_phases.readout import metrics
+from decision_phases.tasks import EncodedQuestions
+
+
+def measured(
+    model: dp.ModelAccess,
+    encoded: EncodedQuestions,
+    workload: str,
+    baselines: Mapping[str, Baseline],
+    s: SimpleNamespace,
+) -> Iterator[dict[str, Any]]:
+    """Measure one workload.
+
+    Args:
+        model: The model.
+        encoded: The questions.
+        workload: One of `settings.WORKLOADS`.
+        baselines: What it is compared with, by name.
+        s: The settings.
+
+    Yields:
+        One row a baseline.
+
+    Raises:
+        AssertionError: If a baseline computes something else.
+    """
+    dense = workload == "dense"
+    run("dense", model, encoded, s)
+    for baseline in baselines.values():
+        baseline.scores(encoded, (), dense=dense)
+    rows = len(positions(encoded)[0])
+    seconds, peaks, rates = list[float](), list[float](), list[float]()
+    theirs: dict[str, list[float]] = {name: [] for name in baselines}
+    differences, n_timed = dict.fromkeys(baselines, 0.0), dict.fromkeys(baselines, 0)
+    cuts: list[Cut] = []
+    for repetition in range(s.REPETITIONS):
+        with Peak(model) as peak:
+            took, found = timed(model, lambda: run(workload, model, encoded, s))
+        seconds.append(took)
+        peaks.append(peak.mib)
+        rates.append(rate(model, rows, s.RATE_SECONDS))
+        cuts = list(found)
+        chosen = sampled(cuts, s.SAMPLED.get(encoded.shots, min(s.SAMPLED.values())), repetition)
+        for name, baseline in baselines.items():
+            took = 0.0
+            for cut in chosen:
+                spent, scores = timed(model, lambda b=baseline, c=cut: b.scores(encoded, c, dense=dense))
+                took += spent
+                what = f"{workload}, {encoded.shots} shots, {name}, without {cut}"
+                gap = difference(encoded, found[cut], scores, s.TOLERANCE[short(model.dtype)], what)
+                differences[name] = max(differences[name], gap)
+            theirs[name].append(took * sum(map(baseline.work, cuts)) / sum(map(baseline.work, chosen)))
+            n_timed[name] += len(chosen)
+    needed = operations(model, encoded, cuts, dense=dense)
+    shares = [needed / fast / took for fast, took in zip(rates, seconds, strict=True)]
+    for name in baselines:
+        ratios = [b / a for a, b in zip(seconds, theirs[name], strict=True)]
+        goal = s.GOALS[workload].get(encoded.shots) if name == "transformers" else None
+        yield {
+            "workload": workload,
+            "shots": encoded.shots,
+            "baseline": name,
+            "ratio": float(np.median(ratios)),
+            "ratios": ratios,
+            "goal": goal,
+            "floor_share": float(np.median(shares)),
+            "peak_mib": max(peaks),
+            "max_margin_difference": differences[name],
+            "seconds": float(np.median(seconds)),
+            "baseline_seconds": float(np.median(theirs[name])),
+            "floor_seconds": needed / float(np.median(rates)),
+            "operations": needed,
+            "rate": float(np.median(rates)),
+            "questions": len(encoded),
+            "tokens": sum(len(q.tokens) for q in encoded.sequences),
+            "positions": rows,
+            "variants": len(cuts),
+            "variants_timed": n_timed[name],
+        }
+
+
+def timed(model: dp.ModelAccess, work: Callable[[], Any]) -> tuple[float, Any]:
+    """How many seconds something takes, and what it gives."""
+    synchronise(model)
+    start = time.perf_counter()
+    found = work()
+    synchronise(model)
+    return time.perf_counter() - start, found
+
+
+def difference(
+    encoded: EncodedQuestions,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    tolerance: tuple[float, float],
+    what: object,
+) -> float:
+    """Assert that two readouts are the same up to rounding.
+
+    Args:
+        encoded: The questions.
+        ours: Option scores, `[question, option]` or `[question, layer, option]`.
+        theirs: The same.
+        tolerance: Largest difference in a margin, and in a score.
+        what: What is compared, for the message.
+
+    Returns:
+        Largest difference in a margin.
+
+    Raises:
+        AssertionError: If margins differ by more than the tolerance, or choices where the best two options are further
+            apart than it.
+    """
+    a, b = (x if x.ndim == 3 else x[:, None] for x in (ours, theirs))
+    margins = [metrics.decision_margin(x, encoded.gold) for x in (a, b)]
+    gap = float(np.abs(margins[0] - margins[1]).max())
+    assert gap <= tolerance[0], f"{what}: margins differ by {gap:.2g}"
+    best = np.sort(np.where(np.isnan(a), -np.inf, a), axis=-1)
+    clear = best[..., -1] - best[..., -2] > tolerance[1]
+    other = clear & (metrics.choices(a) != metrics.choices(b))
+    assert not other.any(), f"{what}: {other.sum()} clear choices differ"
+    return gap
+
+
+def short(dtype: torch.dtype) -> str:
+    """Name of a number format."""
+    return str(dtype).removeprefix("torch.")
+
+
+class Peak:
+    """The most memory in use while a `with` block runs, in MiB: of the device, or of this process.
+
+    Args:
+        model: The model, whose device counts.
+    """
+
+    def __init__(self, model: dp.ModelAccess) -> None:
+        self.model, self.mib = model, float("nan")
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        if self.model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.model.device)
+        else:
+            self.mib = _resident()
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.model.device.type == "cuda":
+            self.mib = torch.cuda.max_memory_allocated(self.model.device) / 2**20
+        else:
+            self.done.set()
+            self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.02):
+            self.mib = max(self.mib, _resident())
+
+
+def _resident() -> float:
+    """Memory of this process in MiB, NaN where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    lines = [x for x in status.read_text("utf-8").splitlines() if x.startswith("VmRSS:")]
+    return int(lines[0].split()[1]) / 1024
