@@ -139,12 +139,17 @@ class StretchWalker(Walker):
             if entry is None:
                 left.append(resid)
                 continue
-            hooks = layer_hooks(edits, stretch.rows, self._readers(found, self.looks[index], layer))
+            readers = self._readers(found, self.looks[index], layer)
+            parts = self._left_out(edits)
+            kept = [edit for edit in edits if not (edit.op == "skip" and edit.site in parts)]
+            hooks = layer_hooks(kept, stretch.rows, readers)
             around = self.plain and all(site in AROUND for _, site, _ in hooks) and not _weighed(edits)
+            if parts and not around:
+                parts, hooks = (), layer_hooks(edits, stretch.rows, readers)
             before = None
             if stretch.above is not None:
                 before = gathered([known[stretch.above]], self.rows_above[index])
-            with self.model.hooked(() if around else hooks):
+            with self.model.hooked(() if around else hooks), self.model.leaving_out(layer, parts):
                 x = shown(hooks, "resid_pre", resid) if around else resid
                 if self.tree.shares:
                     after, own = run_after(self.model, layer, x, entry, before, plain=around)
@@ -156,6 +161,18 @@ class StretchWalker(Walker):
             if self.tree.shares and self.continued[index]:
                 known[index] = own if before is None else gathered([before, own], None)
         return tuple(left)
+
+    def _left_out(self, edits: Sequence[Edit]) -> tuple[str, ...]:
+        """Parts of a block that need not be computed; keys are still wanted if other text continues this."""
+        if not self.plain:
+            return ()
+        return tuple(
+            edit.site
+            for edit in edits
+            if edit.op == "skip"
+            and edit.site in self.model.skips
+            and (edit.site == "mlp" or not self.tree.shares)
+        )
 
 
 class PackedWalker(Walker):
@@ -206,7 +223,9 @@ class PackedWalker(Walker):
         """Go through one layer."""
         (resid,), found = state
         gone = removes_block(edits)
-        if not all(_everywhere(edit, gone=gone) for edit in edits):
+        parts = () if gone else self._left_out(edits)
+        kept = [edit for edit in edits if not (edit.op == "skip" and edit.site in parts)]
+        if not all(_everywhere(edit, gone=gone) for edit in kept):
             return self._by_stretch(layer, edits, state)
         if any((r, layer) in self.wanted for r in self.reads):
             found = dict(found)
@@ -216,13 +235,19 @@ class PackedWalker(Walker):
             return (left,), found
         if any((r, layer) in self.wanted for r in self.inside):
             return self._by_stretch(layer, edits, state)
-        x = shown(layer_hooks(edits, None, self._readers(found, self.looks, layer)), "resid_pre", resid)
+        x = shown(layer_hooks(kept, None, self._readers(found, self.looks, layer)), "resid_pre", resid)
         run: Callable[[int, Tensor], Tensor] = self.run.block
         looks = self.looks
-        if layer == self.last and self.ending is not None:
+        if layer == self.last and self.ending is not None and not parts:
             run, looks = self.ending
-        hooks = layer_hooks(edits, None, self._readers(found, looks, layer))
-        return (shown(hooks, "resid_post", run(layer, x)),), found
+        hooks = layer_hooks(kept, None, self._readers(found, looks, layer))
+        with self.model.leaving_out(layer, parts):
+            return (shown(hooks, "resid_post", run(layer, x)),), found
+
+    def _left_out(self, edits: Sequence[Edit]) -> tuple[str, ...]:
+        """Parts of a block that need not be computed; without its attention, a block goes by stretch."""
+        skipped = {edit.site for edit in edits if edit.op == "skip"}
+        return ("mlp",) if skipped == {"mlp"} and "mlp" in self.model.skips else ()
 
     def _by_stretch(self, layer: int, edits: Sequence[Edit], state: State) -> State:
         (resid,), found = state

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -517,6 +517,30 @@ class ModelAccess(ABC):
 
         tokens = probe_tokens(self.d_vocab, self.device)
         return self.capabilities.plain and packs(self, tokens, 0.1 * TOLERANCE[self.dtype])
+
+    @cached_property
+    def skips(self) -> frozenset[str]:
+        """Parts of a plain block that can be left out without being computed, measured when first asked for."""
+        from decision_phases.models.parity import TOLERANCE, probe_tokens
+        from decision_phases.models.skipping import skipped_exactly
+
+        if not self.capabilities.plain:
+            return frozenset()
+        return skipped_exactly(self, probe_tokens(self.d_vocab, self.device), 0.01 * TOLERANCE[self.dtype])
+
+    def leaving_out(self, layer: int, parts: Sequence[str]) -> AbstractContextManager[None]:
+        """Have parts of a plain block return zeros, computing nothing, for the length of a `with` block.
+
+        Args:
+            layer: 0-based index of the block.
+            parts: Of `skips`; none leaves everything as it is.
+
+        Returns:
+            The context.
+        """
+        from decision_phases.models.skipping import skipping
+
+        return skipping(self.block(layer, plain=True), parts) if parts else nullcontext()
 
     def final_norm(self, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
         """Apply the model's final norm, recomputed on what is given.
