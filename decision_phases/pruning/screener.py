@@ -12,7 +12,7 @@ from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, twin
-from decision_phases.pruning.screening import Screening, check_precision, choose
+from decision_phases.pruning.screening import Errors, Screening, check_precision, choose
 from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.tasks import EncodedQuestions
@@ -21,7 +21,8 @@ from decision_phases.tasks import EncodedQuestions
 class Screener:
     """A model's twin in low precision, and what it has said.
 
-    Searches on the same model share one: what the twin said of a cut is kept.
+    Searches on the same model share one: what the twin said of a cut is kept. That saves time only where low precision
+    is computed faster (accelerators, processors with AMX); elsewhere it costs some.
 
     Args:
         model: The model, loaded from Hugging Face weights.
@@ -99,7 +100,7 @@ class ScreenedSearch:
         # One question more or less; a margin is as fine as the model's own numbers.
         own = float(torch.finfo(screener.model.dtype).eps)
         self.resolution = 1 / len(encoded) if objective == "accuracy" else own
-        self.errors: list[np.ndarray] = []
+        self.errors: list[Errors] = []
 
     def step(
         self,

@@ -7,7 +7,7 @@ candidates that look best are those whose errors flatter them.
 What is promised: if the errors of one step are alike in distribution and no wider than Student's t, the choice differs
 from that by exact values with a chance of at most `risk`. It differs only if the truly best candidate was not
 confirmed, and then its own error was outside its band. The chance that is reported besides adds up, over all candidates
-that were not confirmed, how likely each is as good as the best. Where errors are as large as what candidates differ by
+that were not confirmed, how likely each is as good as the best. Where errors are as large as what candidates differ by,
 that can be too low by a factor of a few, but then nearly all are confirmed.
 """
 
@@ -28,6 +28,19 @@ PRECISIONS = ("bfloat16", "float16")
 Confirm = Callable[[Sequence[int]], Float[np.ndarray, " confirmed"]]
 
 
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Rough minus exact values of what was confirmed in one step.
+
+    Attributes:
+        every: Of all confirmed candidates.
+        drawn: Of those that were drawn at random.
+    """
+
+    every: Float[np.ndarray, " confirmed"]
+    drawn: Float[np.ndarray, " drawn"]
+
+
 @dataclass(frozen=True)
 class Band:
     """Where the exact value of a candidate lies, given its rough one.
@@ -37,7 +50,7 @@ class Band:
     Attributes:
         bias: Mean error of the candidates drawn at random in this step.
         width: Standard error of predicting one more error.
-        df: Degrees of freedom of the spread; 0 if nothing is known of it yet.
+        df: Degrees of freedom of the errors drawn at random; 0 if nothing is known of their spread yet.
     """
 
     bias: float
@@ -102,7 +115,7 @@ class Choice:
         band: Of the errors, as it was in the end.
         half_width: How far above its estimate an unconfirmed candidate was still looked at; 0 if all are confirmed.
         chance: At most how likely it is that a candidate that was not confirmed is as good as the best.
-        errors: Rough minus exact values of the confirmed candidates, for the steps that follow.
+        errors: Those of the confirmed candidates, for the steps that follow.
     """
 
     best: int
@@ -111,7 +124,7 @@ class Choice:
     band: Band
     half_width: float
     chance: float
-    errors: Float[np.ndarray, " confirmed"] = field(repr=False)
+    errors: Errors = field(repr=False)
 
     @property
     def confirmed(self) -> Bool[np.ndarray, " candidate"]:
@@ -120,24 +133,18 @@ class Choice:
         return there
 
 
-def error_band(
-    errors: Float[np.ndarray, " confirmed"],
-    drawn: Float[np.ndarray, " drawn"],
-    before: Sequence[Float[np.ndarray, " _"]] = (),
-    *,
-    resolution: float,
-) -> Band:
+def error_band(now: Errors, before: Sequence[Errors] = (), *, resolution: float) -> Band:
     """Estimate the errors of candidates that were not confirmed.
 
     A step's errors have a mean of their own, because low precision shifts all cuts of one model alike. It is that of
-    the k candidates drawn at random, as those confirmed for looking good have errors above it. Their spread is taken to
-    be that which the errors of all steps have around their means, `s² = (Σ_steps Σ (e − ē_step)² + r²) / Σ_steps
-    (n_step − 1)`, where r is the resolution, so that errors that happen to be equal are not taken for errors that must
-    be. One more error of this step is then `bias ± t · s √(1 + 1/k)`.
+    the k candidates drawn at random: those confirmed for looking good have errors above it. The errors of all steps
+    spread around their means by `s² = (Σ_steps Σ (e − ē_step)² + r²) / Σ_steps (n_step − 1)`, where r is the
+    resolution, so that errors that happen to be equal are not taken for errors that must be. That is computed of those
+    drawn at random and of all, and the larger is taken, because good candidates may have smaller errors than bad ones;
+    the degrees of freedom are those of the draw. One more error of this step is then `bias ± t · s √(1 + 1/k)`.
 
     Args:
-        errors: Rough minus exact values of this step's confirmed candidates.
-        drawn: Those of them that were drawn at random, at least one.
+        now: Errors of this step.
         before: Errors of earlier steps.
         resolution: A difference that one unit of measurement makes; above 0.
 
@@ -148,14 +155,24 @@ def error_band(
         Statistical Intervals (1991), §4.7.
 
     Example:
-        >>> error_band(np.array([0.1, 0.3]), np.array([0.1]), [np.array([5.0, 5.0, 5.0])], resolution=1e-9).df
-        3
+        >>> error_band(Errors(np.array([0.1, 0.3, 0.2]), np.array([0.1, 0.3])), resolution=1e-9).df
+        1
     """
-    groups = [errors, *before]
-    df = sum(len(group) - 1 for group in groups)
-    square = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) + resolution**2
-    width = np.sqrt(square / df * (1 + 1 / len(drawn))) if df else np.inf
-    return Band(float(drawn.mean()), float(width), df)
+    steps = [now, *before]
+    drawn, df = _spread([step.drawn for step in steps], resolution)
+    every, _ = _spread([step.every for step in steps], resolution)
+    if not df:
+        return Band(float(now.every.mean()), np.inf, 0)
+    width = np.sqrt(max(drawn, every) * (1 + 1 / len(now.drawn)))
+    return Band(float(now.drawn.mean()), float(width), df)
+
+
+def _spread(groups: Sequence[Float[np.ndarray, " _"]], resolution: float) -> tuple[float, int]:
+    """Variance around the mean of each group, and its degrees of freedom."""
+    there = [group for group in groups if len(group)]
+    df = sum(len(group) - 1 for group in there)
+    square = sum(float(((group - group.mean()) ** 2).sum()) for group in there) + resolution**2
+    return (square / df if df else np.inf), df
 
 
 def choose(
@@ -163,7 +180,7 @@ def choose(
     confirm: Confirm,
     *,
     known: Float[np.ndarray, " candidate"] | None = None,
-    before: Sequence[Float[np.ndarray, " _"]] = (),
+    before: Sequence[Errors] = (),
     resolution: float,
     at_random: int = 4,
     risk: float = 0.01,
@@ -182,7 +199,7 @@ def choose(
         known: Exact values that are known beforehand, NaN elsewhere.
         before: Errors of earlier steps (`Choice.errors`).
         resolution: As for `error_band`.
-        at_random: How many of the others are drawn, at least 1.
+        at_random: How many of the others are drawn, at least 2.
         risk: Accepted chance of another choice than all exact values would give.
         seed: Of the draw.
 
@@ -198,10 +215,10 @@ def choose(
         >>> found.best, int(found.confirmed.sum())
         (1, 3)
     """
-    if not len(rough) or at_random < 1 or not 0 < risk < 1 or not resolution > 0:
+    if not len(rough) or at_random < 2 or not 0 < risk < 1 or not resolution > 0:
         msg = (
             f"{len(rough)} candidates, at_random={at_random}, risk={risk}, resolution={resolution} given; there must "
-            "be candidates, at least 1 drawn at random, a risk between 0 and 1 and a resolution above 0"
+            "be candidates, at least 2 drawn at random, a risk between 0 and 1 and a resolution above 0"
         )
         raise InputError(msg)
     exact = np.full(len(rough), np.nan) if known is None else np.array(known, dtype=np.float64)
@@ -216,9 +233,8 @@ def choose(
         there = ~np.isnan(exact)
         left = int((~there).sum())
         best = _last_highest(np.where(there, exact, -np.inf))
-        errors = rough - exact
-        sample = errors[drawn] if len(drawn) else errors[there]
-        band = error_band(errors[there], sample, before, resolution=resolution)
+        errors = Errors((rough - exact)[there], (rough - exact)[drawn])
+        band = error_band(errors, before if len(drawn) else (), resolution=resolution)
         chances = np.where(there, 0.0, band.chance_above(rough, float(exact[best])))
         todo = chances > risk / max(left, 1)
         if not todo.any():
@@ -230,7 +246,7 @@ def choose(
         band,
         float(stats.t.isf(risk / left, band.df) * band.width) if left else 0.0,
         min(1.0, float(chances.sum())),
-        errors[there],
+        errors,
     )
 
 
