@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,29 +116,29 @@ def _run(
     progress: bool,
 ) -> None:
     """Measure and write, once everything is checked."""
-    store = ResultStore(folder / "results")
-    setting = _setting(model, search, evaluation, settings, store) if settings.strategies else None
-    if setting is not None:
-        decisions, search_phases = setting.intact, setting.phases
-    else:
-        decisions = read(model, evaluation, under=settings.under, store=store, progress=progress)
-        search_phases = None
-    phases = _phases(model, decisions, settings, store)
-    write_table(folder / "decisions.parquet", decisions.to_pandas())
-    base = summarise(
-        model,
-        decisions,
-        phases,
-        search_phases=search_phases,
-        questions=chosen,
-        n_search=len(search) if settings.strategies else 0,
-        split=settings.split,
-        seed=settings.seed,
-        command=command,
-    )
-    write_json(folder / "summary.json", base)
-    if setting is not None:
-        _prune(setting, settings, folder, base, progress=progress)
+    with closing(ResultStore(folder / "results")) as store:
+        setting = _setting(model, search, evaluation, settings, store) if settings.strategies else None
+        if setting is not None:
+            decisions, search_phases = setting.intact, setting.phases
+        else:
+            decisions = read(model, evaluation, under=settings.under, store=store, progress=progress)
+            search_phases = None
+        phases = _phases(model, decisions, settings, store)
+        write_table(folder / "decisions.parquet", decisions.to_pandas())
+        base = summarise(
+            model,
+            decisions,
+            phases,
+            search_phases=search_phases,
+            questions=chosen,
+            n_search=len(search) if settings.strategies else 0,
+            split=settings.split,
+            seed=settings.seed,
+            command=command,
+        )
+        write_json(folder / "summary.json", base)
+        if setting is not None:
+            _prune(setting, settings, folder, base, progress=progress)
 
 
 def choose_questions(settings: RunSettings) -> QuestionSet:
