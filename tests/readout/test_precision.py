@@ -72,6 +72,21 @@ def test_the_reference_is_float64_throughout(tiny, few):
     assert np.abs(half.scores - expected).max() > 1e-8
 
 
+def test_the_reference_runs_every_sequence_by_itself_through_the_whole_model(tiny, few, monkeypatch):
+    encoded, wide, ran = ask(tiny, few, shots=1), twin(tiny, "float64"), []
+    run = wide.logits
+
+    def watched(tokens, **given):
+        ran.append(tuple(tokens[0].tolist()))
+        assert len(tokens) == 1
+        return run(tokens, **given)
+
+    monkeypatch.setattr(wide, "logits", watched)
+    monkeypatch.setattr(wide, "run_block", None)
+    _alone(wide, encoded, skip(2), progress=False)
+    assert sorted(ran) == sorted(sequence.tokens for sequence in encoded.sequences)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_deviations_are_those_from_a_model_written_in_numpy(few, dtype):
     model = load("tiny-llama", dtype=dtype, quiet=True)
