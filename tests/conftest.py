@@ -21,9 +21,10 @@ TESTS = Path(__file__).parent
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what depends on TransformerLens, which runs once more with the oldest version that is supported."""
+    below = {TESTS / name for name in ("models", "engine", "interventions", "readout")}
     for item in items:
-        on_tiny = TESTS in item.path.parents and "tiny" in getattr(item, "fixturenames", ())
-        if on_tiny or {TESTS / "models", TESTS / "engine"} & set(item.path.parents):
+        runs_models = {"tiny", "model_of", "case"} & set(getattr(item, "fixturenames", ()))
+        if below & set(item.path.parents) and (runs_models or item.path.parent == TESTS / "models"):
             item.add_marker("tl")
 
 

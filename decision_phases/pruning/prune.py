@@ -85,7 +85,7 @@ def prune(
         InputError: If something does not fit, before anything runs.
 
     Example:
-        >>> from decision_phases.tasks import as_set
+        >>> from decision_phases.tasks import questions as as_set
         >>> curves = prune("tiny-gpt2", as_set("facts", limit=40), by="margin", up_to=2, draws=1)
         >>> curves.strategies
         ('margin', 'random', 'deepest')

@@ -116,5 +116,7 @@ def _group(table: pd.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
     grouped: dict[str, list[dict[str, Any]]] = {}
     if table is not None:
         for row in json.loads(table.to_json(orient="records", double_precision=10)):
+            row["accuracy_ci"] = [row.pop("accuracy_low", None), row.pop("accuracy_high", None)]
+            row["cka"] = {"debiased": row.pop("cka", None), "null_high": row.pop("cka_null_high", None)}
             grouped.setdefault(str(row["strategy"]), []).append(row)
     return grouped

@@ -13,7 +13,7 @@ from decision_phases.engine.evaluate import plan_for
 from decision_phases.engine.packs import make_pack
 from decision_phases.engine.trees import make_trees
 from decision_phases.interventions import Intervention, skip
-from decision_phases.models import FAMILIES, ModelAccess, load
+from decision_phases.models import FAMILIES, ModelAccess
 from decision_phases.models.packed import Attending, attend
 from decision_phases.readout import DecisionObserver, StateObserver, ask
 from decision_phases.readout.observe import FinalObserver
@@ -79,16 +79,16 @@ def test_a_position_attends_to_itself_and_what_comes_before_it_in_its_sequence(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_families_that_pack_are_known(family: str) -> None:
-    assert load(f"tiny-{family}", quiet=True).packs == (family in PACKING)
+def test_families_that_pack_are_known(family: str, model_of: Any) -> None:
+    assert model_of(family).packs == (family in PACKING)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2"])
 def test_piece_by_piece_is_the_same_and_the_last_block_where_it_is_read(
-    family: str, monkeypatch: Any
+    family: str, model_of: Any, monkeypatch: Any
 ) -> None:
     """Sliding windows of 8 tokens lie across pieces of 30 positions; of the last block, residuals are read too."""
-    model = load(f"tiny-{family}", quiet=True)
+    model = model_of(family)
     encoded = ask(model, questions("facts", limit=12), scoring="cloze", shots=1)
     variants = [Intervention(), skip(5), skip(2, 4)]
 

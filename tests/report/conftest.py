@@ -216,7 +216,10 @@ def write_run(folder, *, n_questions=96, options=("red", "blue", HOSTILE, "green
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / "decisions.parquet")
     rows = [{"strategy": name, **row} for name, own in summary["pruning"].items() for row in own]
-    pd.DataFrame(rows).drop(columns=["cka"]).to_parquet(folder / "pruning.parquet")
+    for row in rows:
+        row["accuracy_low"], row["accuracy_high"] = row.pop("accuracy_ci")
+        row["cka"] = (row.pop("cka") or {}).get("debiased")
+    pd.DataFrame(rows).to_parquet(folder / "pruning.parquet")
     change(folder, "manifest.json", manifest)
     return change(folder, "summary.json", summary)
 

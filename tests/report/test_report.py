@@ -177,17 +177,6 @@ def test_only_the_summary_is_needed(partial_folder):
     assert page.data["questions"] is None
 
 
-def test_interrupted_pruning_is_read_from_its_table(run_folder):
-    complete = page_of(run_folder).data
-    rewrite(run_folder, "summary.json", pruning={})
-    recovered = page_of(run_folder).data
-    assert {c["name"] for c in recovered["curves"]} == {c["name"] for c in complete["curves"]}
-    by_name = {curve["name"]: curve for curve in recovered["curves"]}
-    for curve in complete["curves"]:
-        assert by_name[curve["name"]]["accuracy"] == curve["accuracy"]
-        assert by_name[curve["name"]]["low"] == curve["low"]
-
-
 def test_removed_layers_are_null_and_shown_as_dashes(run_folder):
     summary = summary_of(run_folder)
     for name in ("margin", "accuracy", "excess_margin"):
