@@ -123,8 +123,8 @@ function trajectory(holder, width, q) {
   const right = width - 8;
   const x = scale(-0.5, data.n_layers - 0.5, left, right);
   const half = (right - left) / data.n_layers / 2;
-  const top = 8;
-  const bottom = 178;
+  const top = 24;
+  const bottom = 194;
   const count = all.options[q].length;
   const step = count > 8 ? 11 : 15;
   const grid = bottom + 14;
@@ -138,7 +138,7 @@ function trajectory(holder, width, q) {
   svg(drawing, "path", { class: "line mean", d: linePath(xs, heights(data.margin)) });
   svg(drawing, "path", { class: "line own", d: linePath(xs, heights(all.margin[q])) });
   all.margin[q].forEach((m, l) => known(m) && svg(drawing, "circle", { class: `dot ${m > 0 ? "right" : "wrong"}`, cx: xs[l], cy: y(m), r: Math.min(3.2, half) }));
-  svg(drawing, "text", { x: left + 6, y: top + 14 }, "line: this question; dotted: the mean");
+  svg(drawing, "text", { x: left, y: 12 }, "line: this question; dotted: the mean");
   for (let i = 0; i < count; i += 1) {
     const middle = grid + i * step + step / 2;
     svg(drawing, "text", { x: left - 8, y: middle + 4, "text-anchor": "end", class: i === all.gold[q] ? "strong" : null }, letter(i));
