@@ -4,7 +4,8 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,9 @@ def test_every_workload_against_every_baseline(engine: ModuleType, tmp_path: Pat
         assert len(row["ratios"]) == 3
         assert 0 < row["floor_share"] < 1
         assert row["peak_mib"] > 10
+    before = (tmp_path / "rows.json").read_bytes()
+    engine.main([*small, "--model", "tiny-llama", "--json", str(tmp_path / "rows.json"), "--resume"])
+    assert (tmp_path / "rows.json").read_bytes() == before
     text = sys.modules["table"].tell(rows)
     assert text.count("\n| ") == 2 + len(rows) // 2
     assert all(f"{row['ratio']:.1f}" in text for row in rows)
@@ -53,13 +57,31 @@ def test_every_workload_against_every_baseline(engine: ModuleType, tmp_path: Pat
 def test_another_result_is_not_measured(engine: ModuleType, tiny: ModelAccess) -> None:
     measure, encoded = sys.modules["measure"], ask(tiny, questions("facts", limit=2))
     scores = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
-    assert measure.difference(encoded, scores, scores + 1.0, (1e-9, 1e-9), "") < 1e-12
+    assert measure.largest_gap(encoded, scores, scores + 1.0) < 1e-12
+    measure.same_choices(encoded, scores, scores + 1.0, (1e-9, 1e-9), "")
     with pytest.raises(AssertionError, match="this: margins differ by"):
-        measure.difference(encoded, scores, scores * 1.1, (1e-4, 1e-2), "this")
+        measure.same_choices(encoded, scores, scores * 1.1, (1e-4, 1e-2), "this")
     with pytest.raises(AssertionError, match="1 clear choices differ"):
-        measure.difference(
+        measure.same_choices(
             encoded, scores, scores[:, [1, 0, 2, 3]] * [[1], [0]] + scores * [[0], [1]], (2, 1), ""
         )
+
+
+def test_what_float64_cannot_excuse_is_refused(
+    engine: ModuleType, tiny: ModelAccess, monkeypatch: Any
+) -> None:
+    """Differences beyond the tolerance are allowed as far as the baseline itself is from float64, and no further."""
+    settings, measure = sys.modules["settings"], sys.modules["measure"]
+    s = SimpleNamespace(**{n: getattr(settings, n) for n in dir(settings) if n.isupper()})
+    s.REPETITIONS, s.RATE_SECONDS, s.TOLERANCE = 1, 0.01, {"float32": (1e-12, 1e-2)}
+    encoded = ask(tiny, questions("facts", limit=4))
+    baselines = {"transformers": sys.modules["baselines"].BASELINES["transformers"](tiny, 4)}
+    monkeypatch.setattr(measure, "largest_gap", lambda *_: 1e-7)
+    (row,) = measure.measured(tiny, encoded, "leave_one_out", baselines, s)
+    assert row["arbitrated_by_float64"] == row["variants_timed"] > 0
+    s.ROUNDING = 0.5
+    with pytest.raises(AssertionError, match="margins differ by 1e-07"):
+        list(measure.measured(tiny, encoded, "leave_one_out", baselines, s))
 
 
 def test_the_floor_is_what_counting_by_hand_gives(engine: ModuleType, tiny: ModelAccess) -> None:

@@ -5,13 +5,14 @@
     python experiments/benchmarks/engine.py --device cuda --dtype bfloat16 --random-layers 32 --random-width 4096
 
 Every ratio is taken in one process, ours and the baselines in turn, as the median of at least three repetitions; what
-is computed is first shown to be the same. Writes one row after the other to --json; a full run on the bundled model
-writes results.json and README.md beside this file.
+is computed is first shown to be the same. Writes one row after the other to --json, and with --resume goes on with what is
+missing there; a full run on the bundled model writes results.json and README.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,15 +42,21 @@ def main(given: list[str] | None = None) -> None:
     s = sizes(args)
     model = load(args)
     baselines = {name: BASELINES[name](model, s.BATCH) for name in args.baseline or s.BASELINES}
-    rows: list[dict[str, Any]] = []
+    of = about(model, args)
+    rows = known(out, {**of, "questions": s.N_QUESTIONS}) if args.resume else []
+    done = {(row["shots"], row["workload"], row["baseline"]) for row in rows}
     for shots in args.shots or s.SHOTS:
         encoded = dp.ask(model, dp.questions(s.QUESTIONS, limit=s.N_QUESTIONS), shots=shots, seed=s.SEED)
         for workload in args.workload or s.WORKLOADS:
+            if all((shots, workload, name) in done for name in baselines):
+                continue
             for row in measured(model, encoded, workload, baselines, s):
-                rows.append({**row, **about(model, args)})
+                rows.append({**row, **of})
                 write_json(out, rows)
                 sys.stderr.write(line(rows[-1]))
     if out == HERE / "results.json":
+        rows.sort(key=lambda row: (row["shots"], s.WORKLOADS.index(row["workload"])))
+        write_json(out, rows)
         (HERE / "README.md").write_text(tell(rows), encoding="utf-8")
     sys.stderr.write(f"written to {out}\n")
 
@@ -60,6 +67,11 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
+    add(
+        "--resume",
+        action="store_true",
+        help="keep the rows that are there already, if they are of the same kind",
+    )
     add("--quick", action="store_true", help="fewer questions, variants and steps")
     add("--json", type=Path, default=None, help="where the rows are written")
     add(
@@ -106,6 +118,12 @@ def load(args: argparse.Namespace) -> dp.ModelAccess:
         return dp.load(args.model, dtype=args.dtype, device=args.device)
     hf, tokenizer = random_model(args)
     return dp.load(hf, tokenizer=tokenizer, consume=True)
+
+
+def known(path: Path, kind: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an earlier run on the same model and machine."""
+    rows = json.loads(path.read_text("utf-8")) if path.exists() else []
+    return [row for row in rows if kind.items() <= row.items()]
 
 
 def about(model: dp.ModelAccess, args: argparse.Namespace) -> dict[str, Any]:

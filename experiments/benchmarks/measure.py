@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,9 @@ from floor import operations, positions, rate, synchronise
 from workloads import Cut, run
 
 import decision_phases as dp
+from decision_phases.models.twins import twin
 from decision_phases.readout import metrics
+from decision_phases.readout.observe import FinalObserver
 from decision_phases.tasks import EncodedQuestions
 
 
@@ -50,6 +53,8 @@ def measured(
     seconds, peaks, rates = list[float](), list[float](), list[float]()
     theirs: dict[str, list[float]] = {name: [] for name in baselines}
     differences, n_timed = dict.fromkeys(baselines, 0.0), dict.fromkeys(baselines, 0)
+    rounded = dict.fromkeys(baselines, 0)
+    exact = cache(lambda cut: in_float64(model, encoded, cut, dense=dense))
     cuts: list[Cut] = []
     for repetition in range(s.REPETITIONS):
         with Peak(model) as peak:
@@ -65,7 +70,12 @@ def measured(
                 spent, scores = timed(model, lambda b=baseline, c=cut: b.scores(encoded, c, dense=dense))
                 took += spent
                 what = f"{workload}, {encoded.shots} shots, {name}, without {cut}"
-                gap = difference(encoded, found[cut], scores, s.TOLERANCE[short(model.dtype)], what)
+                tolerance = s.TOLERANCE[short(model.dtype)]
+                gap = largest_gap(encoded, found[cut], scores)
+                if gap > tolerance[0]:
+                    tolerance = (s.ROUNDING * largest_gap(encoded, exact(cut), scores), tolerance[1])
+                    rounded[name] += 1
+                same_choices(encoded, found[cut], scores, tolerance, what)
                 differences[name] = max(differences[name], gap)
             theirs[name].append(took * sum(map(baseline.work, cuts)) / sum(map(baseline.work, chosen)))
             n_timed[name] += len(chosen)
@@ -84,6 +94,7 @@ def measured(
             "floor_share": float(np.median(shares)),
             "peak_mib": max(peaks),
             "max_margin_difference": differences[name],
+            "arbitrated_by_float64": rounded[name],
             "seconds": float(np.median(seconds)),
             "baseline_seconds": float(np.median(theirs[name])),
             "floor_seconds": needed / float(np.median(rates)),
@@ -106,13 +117,47 @@ def timed(model: dp.ModelAccess, work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, found
 
 
-def difference(
+def in_float64(model: dp.ModelAccess, encoded: EncodedQuestions, cut: Cut, *, dense: bool) -> np.ndarray:
+    """Option scores of one variant without the rounding of the model's number format.
+
+    Args:
+        model: The model.
+        encoded: The questions.
+        cut: Removed blocks.
+        dense: Whether every layer is read.
+
+    Returns:
+        Scores, `[question, option]` or `[question, layer, option]`.
+    """
+    wide = twin(model, "float64")
+    if dense:
+        return dp.read(wide, encoded).scores
+    (run,) = dp.evaluate(wide, encoded, [dp.skip(*cut)], [FinalObserver()])
+    return run["final"].scores
+
+
+def largest_gap(encoded: EncodedQuestions, ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest difference in a Decision Margin.
+
+    Args:
+        encoded: The questions.
+        ours: Option scores, `[question, option]` or `[question, layer, option]`.
+        theirs: The same.
+
+    Returns:
+        The difference.
+    """
+    margins = [metrics.decision_margin(by_layer(x), encoded.gold) for x in (ours, theirs)]
+    return float(np.abs(margins[0] - margins[1]).max())
+
+
+def same_choices(
     encoded: EncodedQuestions,
     ours: np.ndarray,
     theirs: np.ndarray,
     tolerance: tuple[float, float],
     what: object,
-) -> float:
+) -> None:
     """Assert that two readouts are the same up to rounding.
 
     Args:
@@ -122,22 +167,23 @@ def difference(
         tolerance: Largest difference in a margin, and in a score.
         what: What is compared, for the message.
 
-    Returns:
-        Largest difference in a margin.
-
     Raises:
         AssertionError: If margins differ by more than the tolerance, or choices where the best two options are further
             apart than it.
     """
-    a, b = (x if x.ndim == 3 else x[:, None] for x in (ours, theirs))
-    margins = [metrics.decision_margin(x, encoded.gold) for x in (a, b)]
-    gap = float(np.abs(margins[0] - margins[1]).max())
+    gap = largest_gap(encoded, ours, theirs)
     assert gap <= tolerance[0], f"{what}: margins differ by {gap:.2g}"
-    best = np.sort(np.where(np.isnan(a), -np.inf, a), axis=-1)
+    best = np.sort(np.where(np.isnan(ours), -np.inf, ours), axis=-1)
     clear = best[..., -1] - best[..., -2] > tolerance[1]
-    other = clear & (metrics.choices(a) != metrics.choices(b))
+    other = clear & (metrics.choices(by_layer(ours)) != metrics.choices(by_layer(theirs))).reshape(
+        clear.shape
+    )
     assert not other.any(), f"{what}: {other.sum()} clear choices differ"
-    return gap
+
+
+def by_layer(scores: np.ndarray) -> np.ndarray:
+    """Option scores `[question, layer, option]`, of one layer if there is none."""
+    return scores if scores.ndim == 3 else scores[:, None]
 
 
 def short(dtype: torch.dtype) -> str:

@@ -39,6 +39,7 @@ def tell(rows: list[dict[str, Any]]) -> str:
             f"{max(row['max_margin_difference'] for row in mine.values()):.0e}",
         ]
         table.append(f"| {' | '.join(map(str, cells))} |")
+    rounded = sum(row["arbitrated_by_float64"] for row in rows)
     missed = [row for row in rows if row["goal"] is not None and row["ratio"] < row["goal"]]
     largest = max(rows, key=lambda row: row["operations"])
     parts = [
@@ -53,7 +54,7 @@ def tell(rows: list[dict[str, Any]]) -> str:
         "and unembedding); `transformer_lens` is a `TransformerBridge` whose hooks put the residual entering a block "
         "behind it. Both were timed on some of the variants, others in each repetition, and scaled. A ratio is the median "
         "of repetitions in which ours and the baselines took turns; before it counts, margins and choices of every "
-        "variant timed are shown to be the same.",
+        f"variant timed are shown to be the same. {_rounded(rounded, sum(row['variants_timed'] for row in rows))}",
         "The floor is the matrix products that no exact method can do without, at the rate of the products of block 0 "
         "with as many rows as there are different token positions, measured between the repetitions (see `floor.py`). "
         f"On the largest workload, {largest['workload']} with {largest['shots']} shots, the engine reaches "
@@ -61,6 +62,15 @@ def tell(rows: list[dict[str, Any]]) -> str:
         _goals(missed, len([row for row in rows if row["goal"] is not None])),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rounded(n: int, of: int) -> str:
+    if not n:
+        return "No margin differs by more than rounding allows."
+    return (
+        f"In {n} of {of} comparisons, of masks that take much of the model away, margins differ by more than the "
+        "tolerance of `settings.py`; there float64 shows that the baseline's own rounding is of that size."
+    )
 
 
 def _tokens(rows: list[dict[str, Any]]) -> str:
