@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from decision_phases.engine import Store, evaluate
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.hierarchy.comparison import SpaceComparison, SpaceComparisons
-from decision_phases.hierarchy.observe import Deviations, SpaceObserver, local_to
+from decision_phases.hierarchy.observe import SpaceObserver, local_to
 from decision_phases.hierarchy.reference import Reference, ReferenceObserver
-from decision_phases.hierarchy.settings import Norm, SpaceSettings
+from decision_phases.hierarchy.settings import SpaceSettings
 from decision_phases.hierarchy.token_sets import named_options
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
@@ -27,7 +27,7 @@ from decision_phases.store import versions
 from decision_phases.tasks import TextSet, TokenSequence
 
 Texts = str | Path | TextSet | Iterable[str]
-Positions = Literal["last", "all"] | Sequence[int]
+Positions = str | Sequence[int]
 _WHOLE = ("skip", "weights")  # edits that act at every position, so that doing nothing is never meant
 
 
@@ -45,7 +45,7 @@ def compare_spaces(
     positions: Positions = "last",
     local: bool = True,
     temperature: float = 1.0,
-    norm: Norm = "final",
+    norm: str = "final",
     top: Sequence[int] = (10,),
     options: Sequence[str] | None = None,
     random_sets: int = 16,
@@ -70,7 +70,7 @@ def compare_spaces(
     positions: Positions = "last",
     local: bool = True,
     temperature: float = 1.0,
-    norm: Norm = "final",
+    norm: str = "final",
     top: Sequence[int] = (10,),
     options: Sequence[str] | None = None,
     random_sets: int = 16,
@@ -94,7 +94,7 @@ def compare_spaces(
     positions: Positions = "last",
     local: bool = True,
     temperature: float = 1.0,
-    norm: Norm = "final",
+    norm: str = "final",
     top: Sequence[int] = (10,),
     options: Sequence[str] | None = None,
     random_sets: int = 16,
@@ -235,15 +235,15 @@ class _Run:
         found: Reference = run[look.name]
         return found
 
-    def throughout(self, reference: Reference) -> dict[Intervention, tuple[Deviations, Deviations]]:
-        """Every intervention: layer by layer, and what it ends with."""
+    def throughout(self, reference: Reference) -> dict[Intervention, tuple[np.ndarray, np.ndarray]]:
+        """Every intervention: `[layer, cell, column]`, and what it ends with, `[cell, column]`."""
         looks = [SpaceObserver(reference, "layers"), SpaceObserver(reference, "final")]
         every = list(dict.fromkeys(self.variants.values()))
         runs = evaluate(self.model, self.sequences, every, looks, store=self.store, progress=self.progress)
         return {run.variant: (run["layers"], run["final"][0]) for run in runs}
 
-    def layer_by_layer(self, reference: Reference) -> dict[Intervention, Deviations]:
-        """Every edited layer by itself; what several interventions do to a layer alike is run once."""
+    def layer_by_layer(self, reference: Reference) -> dict[Intervention, np.ndarray]:
+        """Every edited layer by itself, `[cell, column]`; what several interventions do to a layer alike runs once."""
         every = [
             local_to(variant, layer, self.model.n_layers)
             for variant in self.variants.values()

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.hierarchy.distances import PROBABILITY_MEASURES, VECTOR_MEASURES, check_temperature
 
-#: "final": the final norm, then the unembedding, which is what the model does; "none": the unembedding alone.
-Norm = Literal["final", "none"]
 NORMS = {
     "final": "z = W norm(h): what the model does to its last residual",
     "none": "z = W h, without the final norm: what the published code of arXiv 2603.24652 does",
@@ -67,7 +63,7 @@ class SpaceSettings:
     groups: tuple[int, ...] = field(repr=False)
     options: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     temperature: float = 1.0
-    norm: Norm = "final"
+    norm: str = "final"
     top: tuple[int, ...] = (10,)
     random_sets: int = 16
     partners: int = 4
