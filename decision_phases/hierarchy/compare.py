@@ -270,11 +270,15 @@ def read_at(data: Data, positions: Positions) -> tuple[TokenSequence, ...]:
     Raises:
         InputError: If a sequence has no such position.
     """
+    if positions == "last":
+        return data.reading("last")
+    if positions == "all":
+        return data.reading("all")
     if isinstance(positions, str):
-        if positions not in ("last", "all"):
-            msg = f'positions={positions!r} is not known; give "last", "all" or token positions such as [8, 16, -1]'
-            raise InputError(msg)
-        return data.reading(positions)
+        msg = (
+            f'positions={positions!r} is not known; give "last", "all" or token positions such as [8, 16, -1]'
+        )
+        raise InputError(msg)
     wanted = list(positions)
     if not wanted:
         msg = 'no position is to be read; give "last", "all" or token positions such as [8, 16, -1]'

@@ -131,11 +131,11 @@ class _Keeping(Collector[Reference]):
         found = partners(self.settings)
         if not len(found):
             return alone
-        every = np.arange(shape[1])
-        between = np.zeros(shape)
+        every = np.tile(np.arange(shape[1]), len(found))
+        between = np.empty(shape)
         for layer, stream in enumerate(self._on_device()):
-            for cells in found:
-                between[layer] += alone.deviations(meter, layer, every, stream[cells]) / len(found)
+            apart = alone.deviations(meter, layer, every, stream[found.ravel()])
+            between[layer] = apart.reshape(len(found), *shape[1:]).mean(axis=0)
         return Reference(self.settings, self.streams, between, random)
 
     def _on_device(self) -> list[Tensor]:

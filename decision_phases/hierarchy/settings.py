@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.hierarchy.distances import PROBABILITY_MEASURES, VECTOR_MEASURES, check_temperature
 
@@ -79,8 +80,7 @@ class SpaceSettings:
             InputError: If a number is out of range, or the norm is not known.
         """
         check_temperature(self.temperature)
-        if self.norm not in NORMS:
-            raise unknown_name("norm", self.norm, NORMS)
+        check_norm(self.norm)
         if len(set(self.top)) != len(self.top) or any(not 2 <= k <= d_vocab for k in self.top):
             msg = f"top={self.top}: sets of most probable tokens have 2..{d_vocab} of them, each size given once"
             raise InputError(msg)
@@ -105,6 +105,19 @@ class SpaceSettings:
         for tokens in ("options", "random") if self.options else ():
             found += [*_logit_columns(tokens), Column(tokens, "p", "dense_mass")]
         return tuple(found)
+
+
+def check_norm(norm: str) -> None:
+    """Refuse what is no name in `NORMS`.
+
+    Args:
+        norm: A name.
+
+    Raises:
+        InputError: With the near names.
+    """
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
 
 
 def _logit_columns(tokens: str) -> list[Column]:

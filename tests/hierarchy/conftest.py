@@ -30,4 +30,4 @@ def cut():
 def compared(wide, some, cut):
     from decision_phases.hierarchy import compare_spaces
 
-    return compare_spaces(wide, some, under=cut, partners=7, top=(5,), temperature=0.5)
+    return compare_spaces(wide, some, under=cut, partners=7, random_sets=2, top=(5,), temperature=0.5)

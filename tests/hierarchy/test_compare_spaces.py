@@ -1,6 +1,7 @@
 """What is compared with what: every number against plain arithmetic on captured residuals."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from decision_phases.models import load
 from decision_phases.store import ResultStore
 from decision_phases.tasks import Question, QuestionSet, questions
 
+compare = partial(compare_spaces, partners=1, random_sets=2)
 TEXTS = (
     "Is water wet? Yes, it is. Is fire cold? No, it is not.",
     "What is hot? Fire is hot, and ice is not.",
@@ -65,17 +67,21 @@ def test_accumulated_is_the_pruned_model_against_the_dense_one(wide, some, cut, 
         np.testing.assert_allclose(kl, rel_entr(p, q).sum(-1), atol=1e-12)
     assert compared.survivors == (0, 1, 3, 4, 5)
     np.testing.assert_array_equal(compared.final, compared.accumulated[-1])
-    assert (compared.accumulated[:2][..., [compared.column("h"), compared.column("p", "theorem_3")]] == 0).all()
+    assert (
+        compared.accumulated[:2][..., [compared.column("h"), compared.column("p", "theorem_3")]] == 0
+    ).all()
 
 
 @pytest.mark.parametrize("part", ["block", "attention", "mlp"])
 def test_local_changes_one_layer_on_the_dense_context(wide, some, part):
-    inside = capture(wide, some, sites=("resid_pre", "attn_out", "mlp_out"))
+    inside = capture(wide, some, sites=("resid_pre", "attn_out"))
     dense = states(wide, some)
-    found = compare_spaces(wide, some, under=skip(1, 3, 5, part=part))
+    found = compare(wide, some, under=skip(1, 3, 5, part=part))
     for layer in (1, 3, 5):
-        x, attention, mlp = (inside.at(site, layer) for site in ("resid_pre", "attn_out", "mlp_out"))
-        if part == "attention":  # the MLP then sees another stream, and only the model itself knows what it does to it
+        x, attention = (inside.at(site, layer) for site in ("resid_pre", "attn_out"))
+        if (
+            part == "attention"
+        ):  # the MLP then sees another stream, and only the model itself knows what it does to it
             (own,) = [states(wide, some, skip(layer, part=part))[layer]]
         else:
             own = x + attention * (part == "mlp")
@@ -96,7 +102,7 @@ def test_local_for_weights_and_for_maps_in_place_of_a_block(wide, some):
     before = capture(wide, some, sites=("resid_pre",))
     dense = states(wide, some)
     changed = half_off(wide, 3)
-    found = compare_spaces(wide, some, under=changed + skip(5) + insert(5, matrix))
+    found = compare(wide, some, under=changed + skip(5) + insert(5, matrix))
     own = states(wide, some, changed)[3]
     np.testing.assert_allclose(found.values("h", kind="local")[3], turned(dense[3], own), atol=1e-12)
     mapped = before.at("resid_pre", 5) @ matrix
@@ -108,7 +114,7 @@ def test_local_for_weights_and_for_maps_in_place_of_a_block(wide, some):
 
 
 def test_dense_against_dense_is_exactly_zero(tiny):
-    found = compare_spaces(tiny, questions("facts", limit=6), under=Intervention())
+    found = compare(tiny, questions("facts", limit=6), under=Intervention())
     assert (found.accumulated[..., NO_MASS] == 0).all()
     assert (found.final[:, NO_MASS] == 0).all()
     assert np.isnan(found.local).all()
@@ -168,7 +174,7 @@ def test_options_are_compared_among_themselves(wide, some, cut, compared):
 def test_random_sets_stand_beside_the_options(wide, some, compared):
     """Of like probability, never an option, the same for every intervention and for the same seed."""
     again, other = (
-        compare_spaces(wide, some, under=skip(3), partners=1, top=(5,), temperature=0.5, seed=seed, local=False)
+        compare(wide, some, under=skip(3), partners=1, top=(5,), temperature=0.5, seed=seed, local=False)
         for seed in (0, 1)
     )
     mass = [c.values("p", "dense_mass", "random", kind="final")[0] for c in (compared, again, other)]
@@ -187,9 +193,9 @@ def test_options_of_unequal_number(wide):
         Question(("A", "B", "C"), 1, prompt="What is hot?", id="three"),
     ]
     both = QuestionSet("mixed", tuple(items), "first_token", "a test")
-    found = compare_spaces(wide, both, under=skip(3), top=())
+    found = compare(wide, both, under=skip(3), top=())
     for item, row in ((items[0], 0), (items[1], 1)):
-        alone = compare_spaces(wide, QuestionSet("one", (item,), "first_token", "a test"), under=skip(3), top=())
+        alone = compare(wide, QuestionSet("one", (item,), "first_token", "a test"), under=skip(3), top=())
         place = found.column("p", "cosine", "options")
         np.testing.assert_allclose(found.final[row, place], alone.final[0, place], atol=1e-12)
         assert np.isnan(alone.between).all()
@@ -197,24 +203,29 @@ def test_options_of_unequal_number(wide):
 
 
 def test_texts_at_chosen_positions(wide):
-    found = compare_spaces(wide, texts=TEXTS, under=skip(3), positions=[2, -1], options=[" A", " B"])
+    found = compare(wide, texts=TEXTS, under=skip(3), positions=[2, -1], options=[" A", " B"])
     assert (found.resampled, found.groups.tolist()) == ("text", [0, 0, 1, 1, 2, 2])
-    last = compare_spaces(wide, texts=TEXTS, under=skip(3), options=[" A", " B"])
-    every = compare_spaces(wide, texts=TEXTS, under=skip(3), positions="all", options=[" A", " B"])
+    last = compare(wide, texts=TEXTS, under=skip(3), options=[" A", " B"])
+    every = compare(wide, texts=TEXTS, under=skip(3), positions="all", options=[" A", " B"])
     ends = np.flatnonzero(np.diff(every.groups, append=9))
     # Each cell draws random sets of its own.
     drawn = [i for i, c in enumerate(found.columns) if c.tokens != "random" and c.measure != "orthogonal"]
     np.testing.assert_allclose(found.final[1::2][:, drawn], last.final[:, drawn], atol=1e-12)
     np.testing.assert_allclose(every.final[ends][:, drawn], last.final[:, drawn], atol=1e-12)
-    plain = compare_spaces(wide, texts=TEXTS, under=skip(3))
+    plain = compare(wide, texts=TEXTS, under=skip(3))
     assert plain.subspaces == ("top_10",)
     with pytest.raises(InputError, match="no options"):
         plain.plot_options()
 
 
 def test_several_interventions_are_each_what_they_are_alone(wide, some, cut, compared):
-    both = compare_spaces(
-        wide, some, under={"a cut": cut, "noiseless": scale("mlp_out", 4, 0.5)}, partners=7, top=(5,), temperature=0.5
+    both = compare(
+        wide,
+        some,
+        under={"a cut": cut, "noiseless": scale("mlp_out", 4, 0.5)},
+        partners=7,
+        top=(5,),
+        temperature=0.5,
     )
     assert list(both) == ["a cut", "noiseless"]
     np.testing.assert_allclose(both["a cut"].accumulated, compared.accumulated, atol=1e-12)
@@ -226,11 +237,13 @@ def test_several_interventions_are_each_what_they_are_alone(wide, some, cut, com
 
 def test_what_is_in_the_store_is_not_run_again(wide, some, cut, compared, tmp_path, monkeypatch):
     def ask_again():
-        return compare_spaces(wide, some, under=cut, partners=7, top=(5,), temperature=0.5, store=tmp_path)
+        return compare(wide, some, under=cut, partners=7, top=(5,), temperature=0.5, store=tmp_path)
 
     first = ask_again()
     np.testing.assert_allclose(first.accumulated, compared.accumulated, atol=1e-12)
-    assert len(ResultStore(tmp_path)) == 1 + 2 + 2  # the dense run; throughout and final; two layers by themselves
+    assert (
+        len(ResultStore(tmp_path)) == 1 + 2 + 2
+    )  # the dense run; throughout and final; two layers by themselves
     monkeypatch.setattr(type(wide), "run_block", None)
     monkeypatch.setattr(Reference, "deviations", None)
     again = ask_again()
@@ -260,31 +273,31 @@ class TestNoEffect:
         name = next(n for n in wide.parameters(3) if "down_proj" in n)
         same = weights(3, {name: wide.parameters(3)[name].detach().numpy()})
         with pytest.warns(NoEffectWarning, match=r"weights block of layer 3 .* changes nothing on facts"):
-            compare_spaces(wide, some, under=same)
+            compare(wide, some, under=same)
         with pytest.warns(NoEffectWarning, match="a switch without a wire changes nothing"):
-            compare_spaces(wide, some, under={"a switch without a wire": scale("attn_out", 2, 1.0)}, local=False)
+            compare(wide, some, under={"a switch without a wire": scale("attn_out", 2, 1.0)}, local=False)
 
     def test_so_is_the_part_of_one_that_does_nothing(self, wide, some):
         ones = {n: np.ones(tuple(p.shape), dtype=bool) for n, p in wide.parameters(4).items() if "down" in n}
         with pytest.warns(NoEffectWarning, match="this changes nothing on facts: weights block of layer 4"):
-            compare_spaces(wide, some, under=skip(2) + weights(4, ones))
+            compare(wide, some, under=skip(2) + weights(4, ones))
 
     def test_rounding_is_no_effect_and_a_small_effect_is_one(self, tiny):
         some = questions("facts", limit=4)
         with pytest.warns(NoEffectWarning):  # computed with hooks, the dense model without: other roundings
-            compare_spaces(tiny, some, under=scale("attn_out", 2, 1.0))
-        found = compare_spaces(tiny, some, under=scale("attn_out", 2, 1.001))
+            compare(tiny, some, under=scale("attn_out", 2, 1.0))
+        found = compare(tiny, some, under=scale("attn_out", 2, 1.001))
         assert 0 < found.deviation("h", "orthogonal", kind="final").estimate[0] < 1e-2
 
 
 def test_logits_without_the_final_norm_are_those_of_the_published_code(some, wide, cut):
-    found = compare_spaces(wide, some, under=cut, norm="none", local=False)
+    found = compare(wide, some, under=cut, norm="none", local=False)
     a, b = (states(wide, some, under)[5] @ wide.tl.W_U.detach().numpy() for under in (None, cut))
     np.testing.assert_allclose(found.values("z")[5], turned(a, b), atol=1e-12)
     kl = probability_distances(torch.from_numpy(a), torch.from_numpy(b))["kl_pruned_from_dense"]
     np.testing.assert_allclose(found.values("p", "kl_pruned_from_dense")[5], kl, atol=1e-12)
     # An RMS norm with equal weights only changes lengths, so the direction of h says nothing of it.
-    with_norm = compare_spaces(wide, some, under=cut, local=False)
+    with_norm = compare(wide, some, under=cut, local=False)
     assert not np.allclose(with_norm.values("p")[5], found.values("p")[5])
 
 
@@ -295,8 +308,8 @@ def test_other_families(family):
     direct = model.capabilities.direct
     if not direct:
         with pytest.raises(InputError, match="local=False"):
-            compare_spaces(model, some, under=skip(2))
-    found = compare_spaces(model, some, under=skip(2), local=direct)
+            compare(model, some, under=skip(2))
+    found = compare(model, some, under=skip(2), local=direct)
     assert np.isfinite(found.final).all()
     assert (found.deviation("p", kind="final").estimate > 0).all()
 
@@ -311,7 +324,9 @@ def test_results_print_and_draw(compared):
     assert set(table["kind"]) == {"accumulated", "local", "final"}
     assert sorted(table[table["kind"] == "accumulated"]["layer"].unique()) == [0, 1, 3, 4, 5]
     assert sorted(table[table["kind"] == "local"]["layer"].unique()) == [2, 4]
-    one = table.query("kind == 'final' and tokens == 'all' and space == 'p' and measure == 'theorem_3'").iloc[0]
+    one = table.query("kind == 'final' and tokens == 'all' and space == 'p' and measure == 'theorem_3'").iloc[
+        0
+    ]
     assert one["value"] == pytest.approx(compared.values("p", "theorem_3", kind="final").mean())
     unit = compared.between[-1, :, compared.column("p", "kl_dense_from_pruned")].mean()
     assert one["relative"] == pytest.approx(one["value"] / unit)
@@ -350,18 +365,20 @@ def test_wrong_input_is_refused_before_anything_runs(case, tiny, monkeypatch):
     changed, message = WRONG[case]
     given = {"questions": QUESTIONS, "under": skip(2), **changed}
     with pytest.raises(InputError, match=message):
-        compare_spaces(tiny, **given)
+        compare(tiny, **given)
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny):
-    long = QuestionSet("q", (Question(("A", "B"), 0, prompt="water" + " water" * 600),), "first_token", "a test")
+    long = QuestionSet(
+        "q", (Question(("A", "B"), 0, prompt="water" + " water" * 600),), "first_token", "a test"
+    )
     with pytest.raises(InputError, match="takes 512"):
-        compare_spaces(tiny, long, under=skip(2))
+        compare(tiny, long, under=skip(2))
 
 
 def test_names_that_are_not_there_are_refused(compared):
     for given in (("q",), ("p", "cosin"), ("p", "cosine", "option")):
-        with pytest.raises(InputError, match="did you mean|Known"):
+        with pytest.raises(InputError, match="Known"):
             compared.values(*given)
     with pytest.raises(InputError, match="unknown kind"):
         compared.values("p", kind="locale")
@@ -371,4 +388,4 @@ def test_names_that_are_not_there_are_refused(compared):
 
 def test_logits_that_are_not_finite_are_named(wide, some):
     with pytest.raises(InputError, match="not finite at layer 3"):
-        compare_spaces(wide, some, under=insert(3, np.eye(32) * 1e200) + scale("resid_post", 3, 1e200))
+        compare(wide, some, under=insert(3, np.eye(32) * 1e200) + scale("resid_post", 3, 1e200))

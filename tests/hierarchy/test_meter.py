@@ -29,8 +29,10 @@ def test_streamed_equals_unstreamed(wide, monkeypatch):
     monkeypatch.setattr(measures, "_SLICE", 7)
     for held in (1, 3 * wide.d_vocab):
         meter = Meter(wide, settings, held=held)
-        assert [part.stop - part.start for part in meter.blocks(7)][0] == max(1, held // wide.d_vocab)
-        np.testing.assert_allclose(meter.measure(dense, pruned, options, random), whole, rtol=1e-9, atol=1e-7)  # roots of rounding
+        assert next(part.stop - part.start for part in meter.blocks(7)) == max(1, held // wide.d_vocab)
+        np.testing.assert_allclose(
+            meter.measure(dense, pruned, options, random), whole, rtol=1e-9, atol=1e-7
+        )  # roots of rounding
 
 
 def test_options_by_hand():
