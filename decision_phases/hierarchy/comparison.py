@@ -179,7 +179,7 @@ class SpaceComparison:
 
     def amplification(
         self,
-        start: str = "z",
+        start: str = "z_centred",
         end: str = "p",
         measure: str = "cosine",
         *,

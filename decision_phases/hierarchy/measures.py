@@ -60,9 +60,10 @@ class Meter:
             self._vectors(own, "h", dense[part], pruned[part])
             self._vectors(own, "h_normed", *(self.model.final_norm(x[part]) for x in (dense, pruned)))
             self._logits(own, "all", first, second)
+            total = (first / self.settings.temperature).logsumexp(-1)
             for k in self.settings.top:
                 best = first.topk(k, dim=-1).indices
-                self._subspace(own, f"top_{k}", first, second, best[:, None])
+                self._subspace(own, f"top_{k}", first, second, best[:, None], total)
             if options is not None and random is not None:
                 for rows, size in by_size(options[part]):
                     at = torch.from_numpy(rows).to(first.device)
@@ -70,7 +71,7 @@ class Meter:
                     for name, ids in (("options", options[part][:, None]), ("random", random[part])):
                         chosen = torch.from_numpy(ids[rows][..., :size]).to(first.device)
                         found = np.empty((len(rows), len(self.columns)))
-                        self._subspace(found, name, a, b, chosen)
+                        self._subspace(found, name, a, b, chosen, total[at])
                         mine = np.array([i for column, i in self._place.items() if column.tokens == name])
                         own[np.ix_(rows, mine)] = found[:, mine]
         return out
@@ -126,14 +127,17 @@ class Meter:
         a: Float[Tensor, "cell vocab"],
         b: Float[Tensor, "cell vocab"],
         ids: Int[Tensor, "cell set token"],
+        total: Float[Tensor, " cell"],
     ) -> None:
-        """Logits of a few tokens, probabilities renormalised among them; the mean over sets of equal size."""
+        """Logits of a few tokens, probabilities renormalised among them; the mean over sets of equal size.
+
+        `total` is the log of the dense model's normaliser over the whole vocabulary.
+        """
         flat = ids.flatten(1)
         first, second = (x.gather(-1, flat).view(ids.shape) for x in (a, b))
         for space, found in self._in_spaces(first, second).items():
             self._put(out, tokens, space, {name: values.mean(-1) for name, values in found.items()})
-        scaled = a / self.settings.temperature
-        mass = (first / self.settings.temperature - scaled.logsumexp(-1)[:, None, None]).exp().sum(-1)
+        mass = (first / self.settings.temperature - total[:, None, None]).exp().sum(-1)
         self._put(out, tokens, "p", {"dense_mass": mass.mean(-1).cpu().numpy()})
 
     def _in_spaces(self, a: Tensor, b: Tensor) -> dict[str, dict[str, np.ndarray]]:

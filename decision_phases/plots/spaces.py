@@ -7,10 +7,17 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from decision_phases.errors import InputError
-from decision_phases.plots.style import LIGHT, MARKERS, house_style, layer_axis, new_figure, stroke
+from decision_phases.plots.style import (
+    LIGHT,
+    MARKERS,
+    house_style,
+    layer_axis,
+    log_labels,
+    new_figure,
+    stroke,
+)
 
 _LOOKS = {
     "h": "shallowest",
@@ -98,9 +105,7 @@ def space_panels(
             for place, curve in enumerate(panel.curves):
                 _draw(axes, curve, place)
             axes.set_ylabel(panel.label)
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            log_labels(axes.yaxis)
             axes.legend(fontsize=8.0, ncols=len(panel.curves), loc="lower right", bbox_to_anchor=(1.0, 0.98))
             layer_axis(axes, n_layers, label=axes is rows[-1])
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.0)
