@@ -46,33 +46,22 @@ def test_leaves_a_complete_folder_with_the_library_s_numbers(type_in):
     assert f"{value.item():.3g}" in page
 
 
-def test_texts_without_local(type_in):
-    Path("texts.txt").write_text(
-        "Is water wet? Yes, it is.\n\nIs fire cold? No, it is not.\n\nIs ice hot? No."
-    )
-    result = type_in(
-        "spaces",
-        *SMALL,
-        "--skip",
-        "1",
-        "--texts",
-        "texts.txt",
-        "--no-local",
-        "--norm",
-        "none",
-        "--out",
-        "out",
-    )
+def test_texts_without_local_and_resuming(type_in, monkeypatch):
+    """Nothing is measured again, and what a file is called is escaped."""
+    Path("<b>.txt").write_text("Is water wet? Yes, it is.\n\nIs fire cold? No, it is not.\n\nIs ice hot? No.")
+    given = (
+        "spaces", *SMALL, "--skip", "1", "--texts", "<b>.txt", "--no-local", "--norm", "none", "--out", "out",
+    )  # fmt: skip
+    result = type_in(*given)
     assert result.exit_code == 0, result.output
     assert {path.name for path in Path("out/figures").iterdir()} == {"deviation_accumulated.png"}
-    assert set(pd.read_parquet("out/spaces.parquet")["kind"]) == {"accumulated", "final"}
-    assert "without the final norm" in Path("out/report.html").read_text()
-
-
-def test_resuming_measures_nothing_again(type_in, monkeypatch):
-    given = ("spaces", *SMALL, "--skip", "2", "--out", "out")
-    assert type_in(*given).exit_code == 0
     before = pd.read_parquet("out/spaces.parquet")
+    assert set(before["kind"]) == {"accumulated", "final"}
+    assert np.isfinite(before["value"]).all()
+    page = Path("out/report.html").read_text()
+    assert "without the final norm" in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
     monkeypatch.setattr(Reference, "deviations", None)
     again = type_in(*given, "--resume")
     assert again.exit_code == 0, again.output
@@ -96,11 +85,3 @@ def test_what_cannot_be_done_is_said_in_a_line(type_in, words, message):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not Path("out").exists()
-
-
-def test_names_from_outside_are_escaped(type_in):
-    Path("<b>.txt").write_text("Is water wet? Yes, it is.\n\nIs fire cold? No, it is not.")
-    result = type_in("spaces", *SMALL, "--skip", "1", "--texts", "<b>.txt", "--no-local", "--out", "out")
-    assert result.exit_code == 0, result.output
-    assert "<b>" not in Path("out/report.html").read_text()
-    assert np.isfinite(pd.read_parquet("out/spaces.parquet")["value"]).all()
