@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
     from decision_phases.errors import ParityError as ParityError
+    from decision_phases.hierarchy import NoEffectWarning as NoEffectWarning
+    from decision_phases.hierarchy import SpaceComparison as SpaceComparison
+    from decision_phases.hierarchy import SpaceComparisons as SpaceComparisons
+    from decision_phases.hierarchy import compare_spaces as compare_spaces
     from decision_phases.interventions import Captured as Captured
     from decision_phases.interventions import Edit as Edit
     from decision_phases.interventions import Intervention as Intervention
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "decision_phases.engine": ("applied", "evaluate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
+    "decision_phases.hierarchy": ("NoEffectWarning", "SpaceComparison", "SpaceComparisons", "compare_spaces"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
@@ -91,6 +96,7 @@ __all__ = [
     "Intervention",
     "MissingPackageError",
     "ModelAccess",
+    "NoEffectWarning",
     "ParityError",
     "Perplexity",
     "Phases",
@@ -102,10 +108,13 @@ __all__ = [
     "ResultStore",
     "SafeCut",
     "ShapleyValues",
+    "SpaceComparison",
+    "SpaceComparisons",
     "TextSet",
     "applied",
     "ask",
     "capture",
+    "compare_spaces",
     "evaluate",
     "find_phases",
     "insert",

@@ -17,6 +17,7 @@ from decision_phases.cli.prune import prune
 from decision_phases.cli.questions import questions
 from decision_phases.cli.read import read
 from decision_phases.cli.run import run
+from decision_phases.cli.spaces import spaces
 from decision_phases.errors import DecisionPhasesError
 
 PROGRAM = "decision-phases"
@@ -124,5 +125,5 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 
-for _command in (run, read, prune, models, questions):
+for _command in (run, read, prune, spaces, models, questions):
     main.add_command(_command)

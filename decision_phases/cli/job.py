@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +54,22 @@ def load_model(given: dict[str, Any], *, quiet: bool = False) -> Any:
     )
 
 
-def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
+def do(
+    ctx: click.Context,
+    settings: RunSettings,
+    out: Path | None,
+    *,
+    job: Callable[..., Path] | None = None,
+    show: Callable[[Path], object] | None = None,
+) -> Path:
     """Do a job and leave its folder, complete or not.
 
     Args:
         ctx: The context of the command.
         settings: What to do.
         out: The folder; None for `runs/<time>-<model>`, or with `--resume` the newest there.
+        job: What does it, called like `run_study` without its settings; by default that, with these settings.
+        show: What writes figures and page of a folder; `illustrate` by default.
 
     Returns:
         The folder, with figures and report.
@@ -71,6 +81,8 @@ def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
     from decision_phases.store import new_folder, resume_folder
     from decision_phases.studies import run_study
 
+    if job is None:
+        job = partial(run_study, settings=settings)
     given = ctx.params
     resume = bool(given["resume"])
     made = not resume and (out is None or not out.exists())
@@ -82,15 +94,14 @@ def do(ctx: click.Context, settings: RunSettings, out: Path | None) -> Path:
             assert folder is not None
             try:
                 with spread(model, given):
-                    run_study(
+                    job(
                         model,
-                        settings,
                         out=folder,
                         resume=resume,
                         command=ctx.obj,
                         progress=not given["no_progress"] and sys.stderr.isatty(),
                     )
-                illustrate(folder)
+                (show or illustrate)(folder)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(_left_behind(folder, ctx.obj)) from None
     return folder

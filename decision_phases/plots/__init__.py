@@ -5,6 +5,7 @@ from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
+from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
 from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
@@ -13,11 +14,14 @@ __all__ = [
     "Curve",
     "LearningCurve",
     "ScorePanel",
+    "SpaceCurve",
+    "SpacePanel",
     "margin_by_layer",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
     "save_figure",
+    "space_panels",
     "transition_path",
     "unit_scores",
     "unit_values",

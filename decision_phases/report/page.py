@@ -58,13 +58,7 @@ def write_report(folder: Path) -> Path:
 
 def _render(run: RunFolder) -> str:
     """The page of a run: text from the run is escaped, and only the page's own script may run in it."""
-    environment = Environment(
-        loader=PackageLoader("decision_phases.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters.update(signed=signed, plain=_plain, span=span, text=_text)
     script, data = _script(), page_data(run)
     kept = [layer for layer, margin in enumerate(run.summary["margin"]) if margin is not None]
@@ -75,7 +69,7 @@ def _render(run: RunFolder) -> str:
         story=tell(run),
         paths=paths(run.pruning),
         confidence=confidence(run),
-        style=Markup(_palette() + _asset("style.css")),  # noqa: S704
+        style=Markup(house_style_sheet()),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         frequencies=data["frequencies"],
@@ -83,6 +77,38 @@ def _render(run: RunFolder) -> str:
         last=kept[-1] if kept else -1,
         data=Markup(embed(data)),  # noqa: S704
     )
+
+
+def page_environment() -> Environment:
+    """Return what makes pages from templates: what is put in is escaped, and nothing may be missing.
+
+    Returns:
+        A jinja environment over this package's templates.
+
+    Example:
+        >>> page_environment().from_string("{{ text }}").render(text="<b>")
+        '&lt;b&gt;'
+    """
+    return Environment(
+        loader=PackageLoader("decision_phases.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def house_style_sheet() -> str:
+    """Return the style sheet of all pages, both colour schemes included.
+
+    Returns:
+        CSS.
+
+    Example:
+        >>> "--paper:#ffffff" in house_style_sheet()
+        True
+    """
+    return _palette() + _asset("style.css")
 
 
 def embed(data: Mapping[str, Any]) -> str:

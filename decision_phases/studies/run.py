@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from decision_phases.engine.lower import check_variant
 from decision_phases.models import ModelAccess
@@ -18,15 +15,8 @@ from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.prune import fitting, gather
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.readout import Decisions, Phases, find_phases, read
-from decision_phases.store import (
-    Manifest,
-    ResultStore,
-    new_folder,
-    read_json,
-    resume_folder,
-    write_json,
-    write_table,
-)
+from decision_phases.store import ResultStore, read_json, write_json, write_table
+from decision_phases.studies.keeping import kept_folder
 from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
 from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
@@ -61,7 +51,6 @@ def run_study(
     Raises:
         InputError: If something does not fit, before anything runs.
     """
-    began = time.monotonic()
     settings = replace(settings, strategies=tuple(dict.fromkeys(settings.strategies)))
     settings.check()
     chosen = choose_questions(settings)
@@ -69,32 +58,11 @@ def run_study(
     if settings.strategies:
         check_budget(model, up_to=settings.up_to, protect=settings.protect, draws=settings.draws)
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
-    manifest = Manifest.begin(
-        {
-            **settings.arguments(),
-            "model": model.name,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "backend": model.kind,
-        },
-        model.fingerprint,
-        chosen.content_hash,
-        seed=settings.seed,
-        threads=torch.get_num_threads(),
-    )
-    if resume:
-        folder = resume_folder(out)
-        manifest = manifest.check_resumes(folder)
-        command = _first_command(folder) or command
-    else:
-        folder = new_folder(out, model.name)
-    manifest.write(folder)
-    complete = False
-    try:
-        _run(model, settings, chosen, search, evaluation, folder, command, progress=progress)
-        complete = True
-    finally:
-        manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
+    with kept_folder(
+        model, settings.arguments(), chosen.content_hash, seed=settings.seed, out=out, resume=resume
+    ) as folder:
+        first = _first_command(folder) if resume else ""
+        _run(model, settings, chosen, search, evaluation, folder, first or command, progress=progress)
     return folder
 
 

@@ -11,7 +11,7 @@ from decision_phases.pruning import STRATEGIES
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
-COMMANDS = ("run", "read", "prune", "models", "questions")
+COMMANDS = ("run", "read", "prune", "spaces", "models", "questions")
 SHARED = "--model --questions --scoring --template --show-options --shots --limit --seed --device --dtype --backend"
 KEPT = "--out --resume --quick --no-progress --threads --skip --skip-attention --skip-mlp"
 
@@ -36,7 +36,7 @@ def test_every_command_explains_itself_with_examples(command):
     assert CliRunner().invoke(main, [command, "-h"]).exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["run", "read", "prune"])
+@pytest.mark.parametrize("command", ["run", "read", "prune", "spaces"])
 def test_options_are_the_same_wherever_a_model_is_run(command):
     names = {flag for option in main.commands[command].params for flag in option.opts}
     assert names >= {*SHARED.split(), *KEPT.split()}

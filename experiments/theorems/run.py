@@ -1,0 +1,192 @@
+"""How good are Theorems 1 to 3 of arXiv 2603.24652 as estimates, layer by layer and by severity; where do they fail?
+
+    uv run python experiments/theorems/run.py             # under an hour on 2 cores; continues where it stopped
+    uv run python experiments/theorems/run.py --quick     # a small random model, as a check, under a minute
+
+Writes results.json, errors.csv, sizes.csv, figure.png and README.md beside this file (or to --out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import decision_phases as dp
+from decision_phases.store import versions, write_json
+
+sys.path.insert(0, str(Path(__file__).parent))
+import settings
+from figure import draw
+from story import tell
+
+#: Estimate, what it estimates and the spaces it is taken in.
+PAIRS = (
+    ("theorem_1", "cosine", ("h", "h_normed", "z", "z_centred")),
+    ("theorem_2", "cosine", ("p",)),
+    ("theorem_3", "kl_dense_from_pruned", ("p",)),
+    ("theorem_3", "kl_pruned_from_dense", ("p",)),
+)
+
+
+def main() -> None:
+    """Run what is not there yet, then write tables, figure and text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
+    parser.add_argument("--quick", action="store_true", help="a small random model and few texts")
+    parser.add_argument("--out", type=Path, default=None, help="where results go")
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
+    out = args.out or (Path("runs/experiment-theorems-quick") if args.quick else Path(__file__).parent)
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+
+    cells, provenance = [], {}
+    for temperature in s.TEMPERATURES:
+        found = dp.compare_spaces(
+            model, texts=s.TEXTS, window=s.WINDOW, limit=s.LIMIT, positions=s.POSITIONS, seed=s.SEED,
+            under=variants(model.n_layers, s), temperature=temperature, top=(), partners=1,
+            store=out / "store", progress=sys.stderr.isatty(),
+        )  # fmt: skip
+        for comparison in found.values():
+            cells.append(pairs(comparison))
+            provenance = dict(comparison.provenance)
+    every = pd.concat(cells, ignore_index=True)
+    errors, sizes = by_layer(every, s), by_size(every, s)
+    errors.to_csv(out / "errors.csv", index=False)
+    sizes.to_csv(out / "sizes.csv", index=False)
+    result: dict[str, Any] = {
+        "model": model.name,
+        "weights": model.weights,
+        "fingerprint": model.fingerprint,
+        "n_layers": model.n_layers,
+        "texts": {"name": provenance["data"], "n": provenance["cells"], "tokens": s.WINDOW},
+        "seed": s.SEED,
+        "versions": versions(),
+        "temperatures": list(s.TEMPERATURES),
+        "variants": list(found),
+        "close": s.CLOSE,
+        "cells": len(every),
+        "sizes": records(sizes),
+        "severities": records(by_severity(every, s)),
+        "deepest": records(at_the_end(errors, model.n_layers)),
+        "seconds": round(time.monotonic() - began),
+    }
+    write_json(out / "results.json", result)
+    draw(every, errors, result, out / "figure.png")
+    (out / "README.md").write_text(tell(result), encoding="utf-8")
+    sys.stderr.write(f"written to {out}\n")
+
+
+def variants(n_layers: int, s: SimpleNamespace) -> dict[str, dp.Intervention]:
+    """A share of what every attention or MLP adds, taken away; and a few dropped for good."""
+    sites = {"attention": "attn_out", "mlp": "mlp_out"}
+    found = {}
+    for part in s.PARTS:
+        for share in s.SHARES:
+            every = (dp.scale(sites[part], layer, 1 - share) for layer in range(n_layers))
+            found[f"{part} less {share:g}"] = sum(every, dp.Intervention())
+    for part in (*s.PARTS, "block"):
+        for count in s.DROPPED:
+            inside = np.linspace(s.EDGES, n_layers - 1 - s.EDGES, count + 2)[1:-1]
+            layers = sorted({round(at) for at in inside.tolist()})
+            found[f"{len(layers)} {part} dropped"] = dp.skip(layers, part=part)
+    return found
+
+
+def pairs(comparison: dp.SpaceComparison) -> pd.DataFrame:
+    """Every estimate beside the exact value, one row a layer and text."""
+    rows = []
+    for kind in ("accumulated", "local"):
+        for estimate, exact, spaces in PAIRS:
+            for space in spaces:
+                true = comparison.values(space, exact, kind=kind)
+                guess = comparison.values(space, estimate, kind=kind)
+                layers = np.broadcast_to(np.arange(comparison.n_layers)[:, None], true.shape)
+                known = np.isfinite(true) & (true > 0)
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "variant": comparison.name,
+                            "temperature": comparison.settings.temperature,
+                            "kind": kind,
+                            "layer": layers[known],
+                            "space": space,
+                            "estimate": estimate,
+                            "of": exact,
+                            "exact": true[known],
+                            "guess": guess[known],
+                        }
+                    )
+                )
+    return pd.concat(rows, ignore_index=True)
+
+
+def scored(rows: pd.DataFrame, close: float) -> dict[str, float]:
+    """How good the estimates of some rows are."""
+    ratio = rows["guess"] / rows["exact"]
+    return {
+        "n": len(rows),
+        "exact": float(rows["exact"].mean()),
+        "guess": float(rows["guess"].mean()),
+        "median_ratio": float(ratio.median()),
+        "median_error": float((ratio - 1).abs().median()),
+        "close": float(((ratio - 1).abs() <= close).mean()),
+        "within_factor_2": float(ratio.between(0.5, 2.0).mean()),
+    }
+
+
+WHAT = ["temperature", "estimate", "of", "space"]
+
+
+def by_layer(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
+    """Per variant, kind and layer."""
+    return grouped(every, ["variant", "kind", "layer", *WHAT], s)
+
+
+def by_size(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
+    """Per decade of the exact value, over all variants, layers and texts: where second order stops to do."""
+    decade = pd.cut(every["exact"], list(s.BINS), right=False)
+    low = decade.map(lambda interval: interval.left).astype(float)
+    return grouped(every.assign(size=low).dropna(subset="size"), [*WHAT, "size"], s)
+
+
+def by_severity(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
+    """Per variant and kind, over all layers."""
+    return grouped(every, ["variant", "kind", *WHAT], s)
+
+
+def at_the_end(errors: pd.DataFrame, n_layers: int) -> pd.DataFrame:
+    """What accumulates until the last layer."""
+    return errors[(errors["kind"] == "accumulated") & (errors["layer"] == n_layers - 1)]
+
+
+def grouped(rows: pd.DataFrame, keys: list[str], s: SimpleNamespace) -> pd.DataFrame:
+    """One row a group, scored."""
+    parts = rows.groupby(keys, sort=False)
+    return pd.DataFrame([dict(zip(keys, name, strict=True)) | scored(part, s.CLOSE) for name, part in parts])
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """JSON values, NaN as null."""
+    found: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=10))
+    return found
+
+
+if __name__ == "__main__":
+    main()
