@@ -17,6 +17,7 @@ from decision_phases.pruning import Curves, Setting, Step, prune_one
 from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.prune import fitting, gather
 from decision_phases.pruning.setting import divide, make_setting
+from decision_phases.pruning.sparsity import sparsify
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import (
     Manifest,
@@ -69,6 +70,16 @@ def run_study(
     if settings.strategies:
         check_budget(model, up_to=settings.up_to, protect=settings.protect, draws=settings.draws)
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
+    if settings.sparsify is not None:
+        made = sparsify(
+            model,
+            settings.sparsify,
+            texts=settings.texts,
+            under=settings.under,
+            seed=settings.seed,
+            progress=progress,
+        )
+        settings = replace(settings, under=settings.under + made)
     manifest = Manifest.begin(
         {
             **settings.arguments(),

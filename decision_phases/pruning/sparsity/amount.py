@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 from decision_phases.errors import InputError
 
@@ -37,7 +38,7 @@ class Amount:
             raise InputError(msg)
 
     @classmethod
-    def of(cls, given: Amount | float | str) -> Amount:
+    def of(cls, given: Amount | SupportsFloat | str) -> Amount:
         """Read an amount.
 
         Args:

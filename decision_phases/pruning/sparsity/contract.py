@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from decision_phases.errors import InputError
 from decision_phases.pruning.sparsity.amount import Amount
 from decision_phases.pruning.sparsity.inputs import Statistic
 
@@ -30,6 +31,22 @@ class SparsityMethod(ABC):
     what: str
     source: str
     needs: Statistic = ""
+
+    def check_texts(self, texts: object) -> None:
+        """Refuse to go without texts where the method needs them.
+
+        Args:
+            texts: What was given to calibrate on.
+
+        Raises:
+            InputError: If that is nothing, and something is needed.
+        """
+        if self.needs and texts is None:
+            msg = (
+                f"{self.name} weighs weights by what enters them and needs texts to see that; give texts='pydoc', say, "
+                "or use magnitude, which goes by the weights alone"
+            )
+            raise InputError(msg)
 
     @abstractmethod
     def prune(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import SupportsFloat
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.pruning.sparsity.amount import Amount, split_spelling
@@ -19,7 +20,7 @@ SPARSITY_METHODS: Mapping[str, SparsityMethod] = MappingProxyType(
 
 
 def find_sparsity(
-    method: str | SparsityMethod, amount: Amount | float | str | None = None
+    method: str | SparsityMethod, amount: Amount | SupportsFloat | str | None = None
 ) -> tuple[SparsityMethod, Amount]:
     """Look a method up, and read how much.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.engine.lower import check_variant
@@ -26,7 +26,7 @@ Texts = str | Path | TextSet | Iterable[str]
 def sparsify(
     model: object,
     method: str | SparsityMethod = "wanda",
-    amount: Amount | float | str | None = None,
+    amount: Amount | SupportsFloat | str | None = None,
     *,
     texts: Texts | None = None,
     layers: Iterable[SupportsIndex] | None = None,
@@ -79,9 +79,10 @@ def sparsify(
     _check_model(access, chosen, base)
     targets = _targets(access, layers, wanted, base)
     widest = _check_matrices(targets, share)
+    chosen.check_texts(texts)
     sequences: Sequence[TokenSequence] = ()
-    if chosen.needs:
-        sequences = _sequences(access, chosen, texts, window=window, limit=limit, seed=seed)
+    if chosen.needs and texts is not None:
+        sequences = _sequences(access, texts, window=window, limit=limit, seed=seed)
         _check_tokens(chosen, sequences, widest)
     label = f"{chosen.name}:{share}" + ("" if wanted is None else f" {' '.join(wanted)}")
     return calibrated(
@@ -172,20 +173,8 @@ def _check_matrices(targets: Targets, amount: Amount) -> int:
 
 
 def _sequences(
-    model: ModelAccess,
-    method: SparsityMethod,
-    texts: Texts | None,
-    *,
-    window: int,
-    limit: int | None,
-    seed: int,
+    model: ModelAccess, texts: Texts, *, window: int, limit: int | None, seed: int
 ) -> list[TokenSequence]:
-    if texts is None:
-        msg = (
-            f"{method.name} weighs weights by what enters them and needs texts; give texts='pydoc', say, or use "
-            "magnitude, which goes by the weights alone"
-        )
-        raise InputError(msg)
     every = read_texts(texts, model=model)
     return encode_texts(
         every if every.half else every.fit,

@@ -27,8 +27,8 @@ def reconstruct(
     group, by w² / [H⁻¹], H being that of the columns not yet passed. Columns right of a block are brought up to date
     once a block.
 
-    Unlike the published code, columns without any input are not set to zero on top of what is asked for: their score is
-    next to nothing, so that they go first, and the amount is exact.
+    Unlike in the published code, columns without any input are not set to zero on top of what is asked for, so that the
+    amount is exact: by their scores, in which there is nothing but the damping, they are among the first to go.
 
     Args:
         weight: The matrix.
