@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from decision_phases.pruning import safe_cut as safe_cut
     from decision_phases.pruning.game import ShapleyValues as ShapleyValues
     from decision_phases.pruning.game import shapley as shapley
+    from decision_phases.pruning.sparsity import SPARSITY_METHODS as SPARSITY_METHODS
+    from decision_phases.pruning.sparsity import Sparsity as Sparsity
+    from decision_phases.pruning.sparsity import sparsify as sparsify
+    from decision_phases.pruning.sparsity import sparsity_of as sparsity_of
     from decision_phases.readout import Decisions as Decisions
     from decision_phases.readout import Perplexity as Perplexity
     from decision_phases.readout import Phases as Phases
@@ -75,6 +79,7 @@ _HOMES = {
         "CRITERIA", "STRATEGIES", "Curves", "Ranking", "Rankings", "SafeCut", "prune", "rank", "safe_cut",
     ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
+    "decision_phases.pruning.sparsity": ("SPARSITY_METHODS", "Sparsity", "sparsify", "sparsity_of"),
     "decision_phases.readout": (
         "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
         "read",
@@ -86,6 +91,7 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CRITERIA",
+    "SPARSITY_METHODS",
     "STRATEGIES",
     "Captured",
     "Curves",
@@ -110,6 +116,7 @@ __all__ = [
     "ShapleyValues",
     "SpaceComparison",
     "SpaceComparisons",
+    "Sparsity",
     "TextSet",
     "applied",
     "ask",
@@ -133,6 +140,8 @@ __all__ = [
     "scale",
     "shapley",
     "skip",
+    "sparsify",
+    "sparsity_of",
     "steer",
     "texts",
     "weights",

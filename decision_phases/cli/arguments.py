@@ -11,7 +11,10 @@ from click.core import ParameterSource
 from decision_phases.errors import InputError
 from decision_phases.studies.settings import RunSettings
 
-_AS_GIVEN = ("questions", "scoring", "template", "show_options", "shots", "up_to", "draws", "seed", "screen")
+_AS_GIVEN = (
+    "questions", "scoring", "template", "show_options", "shots", "up_to", "draws", "texts", "seed", "screen",
+    "sparsify",
+)  # fmt: skip
 
 
 def settings_from(ctx: click.Context, strategies: tuple[str, ...]) -> RunSettings:

@@ -198,6 +198,23 @@ cutting = together(
     )
 )
 
+sparsity = together(
+    setting(
+        "--sparsify",
+        "sparsify",
+        metavar="METHOD:AMOUNT",
+        help="Set weights of the blocks to zero throughout: magnitude, wanda or sparsegpt, and a share or a pattern, "
+        "as in wanda:0.5 or magnitude:2:4.",
+    ),
+    setting(
+        "--texts",
+        "texts",
+        metavar="NAME|FILE",
+        help="What wanda and sparsegpt are calibrated on: pydoc, self (sampled from the model), or a file; one half of "
+        "it.",
+    ),
+)
+
 pruning = together(
     setting(
         "--split",

@@ -20,6 +20,7 @@ from decision_phases.cli.show import layers, result
 @options.asking
 @options.subset
 @options.cutting
+@options.sparsity
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -36,13 +37,15 @@ def read(ctx: click.Context, /, out: Path | None, resume: bool, **_: Any) -> Non
 
     The margin is the probability of the right option minus that of the best wrong one, among the options. With four
     options, a confident guess has −0.5 on average. With --skip and its like, the model is read with these parts left
-    out; layers keep the numbers they have in the intact model. All questions measure: nothing is searched.
+    out; layers keep the numbers they have in the intact model. With --sparsify it is read with weights set to zero. All
+    questions measure: nothing is searched.
 
     \b
     Examples:
       decision-phases read
       decision-phases read --skip 5-8
       decision-phases read --skip 5,8 --skip-attention 3 --skip-mlp 20 --limit all
+      decision-phases read --sparsify wanda:0.5 --texts pydoc
       decision-phases read --questions arc_easy --limit 200 --out runs/arc
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     if resume and out is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 
 import numpy as np
@@ -123,9 +122,7 @@ class StretchWalker(Walker):
             for looks, resid in zip(self.looks, left, strict=True):
                 self._last_without_block(found, looks, layer, resid)
             return left, found
-        with ExitStack() as stack:
-            if _weighed(edits):
-                stack.enter_context(replaced_weights(self.model, edits))
+        with replaced_weights(self.model, edits):
             return self._through(layer, edits, resids, found), found
 
     def _through(
@@ -143,7 +140,7 @@ class StretchWalker(Walker):
             parts = self._left_out(edits)
             kept = [edit for edit in edits if not (edit.op == "skip" and edit.site in parts)]
             hooks = layer_hooks(kept, stretch.rows, readers)
-            around = self.plain and all(site in AROUND for _, site, _ in hooks) and not _weighed(edits)
+            around = self.plain and all(site in AROUND for _, site, _ in hooks)
             if parts and not around:
                 parts, hooks = (), layer_hooks(edits, stretch.rows, readers)
             before = None
@@ -241,7 +238,7 @@ class PackedWalker(Walker):
         if layer == self.last and self.ending is not None and not parts:
             run, looks = self.ending
         hooks = layer_hooks(kept, None, self._readers(found, looks, layer))
-        with self.model.leaving_out(layer, parts):
+        with replaced_weights(self.model, edits), self.model.leaving_out(layer, parts):
             return (shown(hooks, "resid_post", run(layer, x)),), found
 
     def _left_out(self, edits: Sequence[Edit]) -> tuple[str, ...]:
@@ -260,8 +257,4 @@ class PackedWalker(Walker):
 def _everywhere(edit: Edit, *, gone: bool) -> bool:
     """Whether an edit treats all positions alike, and does nothing inside a block that is computed."""
     alike = edit.positions == "all" and not edit.per_question
-    return alike and (gone or (edit.site in AROUND and edit.op not in ("skip", "weights")))
-
-
-def _weighed(edits: Sequence[Edit]) -> bool:
-    return any(edit.op == "weights" for edit in edits)
+    return alike and (gone or edit.op == "weights" or (edit.site in AROUND and edit.op != "skip"))

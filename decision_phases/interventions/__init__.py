@@ -16,6 +16,7 @@ from decision_phases.interventions.edit import ACTIVATIONS, OPS, PARTS, SITES, E
 from decision_phases.interventions.flags import cut_from_flags
 from decision_phases.interventions.intervention import Intervention
 from decision_phases.interventions.layer_sets import format_layers, parse_layers
+from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.measured import mean, patch, resample
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.positions import POSITIONS, check_position, resolve
@@ -32,6 +33,7 @@ __all__ = [
     "Captured",
     "Edit",
     "Intervention",
+    "Mask",
     "Noise",
     "PerQuestion",
     "Value",

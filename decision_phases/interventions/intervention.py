@@ -73,7 +73,16 @@ class Intervention:
             for part, layers in ((part, self.removed(part)) for part in PARTS)
             if layers
         ]
-        return " + ".join(cuts + [str(edit) for edit in self.edits if edit.op != "skip"])
+        # Weights of one making, such as those of a sparse model, are one thing, however many blocks they are in.
+        made: dict[str, list[int]] = {}
+        for edit in self.edits:
+            if edit.op == "weights" and edit.label:
+                made.setdefault(edit.label, []).append(edit.layer)
+        cuts += [f"{label} {format_layers(layers)}" for label, layers in made.items()]
+        rest = (
+            edit for edit in self.edits if not (edit.op == "skip" or (edit.op == "weights" and edit.label))
+        )
+        return " + ".join(cuts + [str(edit) for edit in rest])
 
     def __repr__(self) -> str:
         return f"<Intervention: {self}>"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from decision_phases.errors import InputError
 from decision_phases.interventions.arrays import Array
 from decision_phases.interventions.edit import Edit, whole_number
+from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.values import Affine, Noise, Value, Weights
 
@@ -30,6 +31,7 @@ _VALUE_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
+_Held = TypeVar("_Held", Array, Mask)
 
 
 def edits_to_json(edits: Iterable[Edit]) -> str:
@@ -101,7 +103,7 @@ def arrays_of(edits: Iterable[Edit]) -> dict[str, Shaped[np.ndarray, "..."]]:
     found: dict[str, np.ndarray] = {}
     for edit in edits:
         value = edit.value
-        held: tuple[Array | None, ...] = ()
+        held: tuple[Array | Mask | None, ...] = ()
         if isinstance(value, Array):
             held = (value,)
         elif isinstance(value, PerQuestion):
@@ -110,7 +112,11 @@ def arrays_of(edits: Iterable[Edit]) -> dict[str, Shaped[np.ndarray, "..."]]:
             held = (value.weight, value.bias)
         elif isinstance(value, Weights):
             held = tuple(array for _, array in value.parameters)
-        found |= {array.content_hash: array.data for array in held if array is not None}
+        found |= {
+            array.content_hash: array.packed if isinstance(array, Mask) else array.data
+            for array in held
+            if array is not None
+        }
     return found
 
 
@@ -186,9 +192,15 @@ def _encode(value: Value) -> Any:
     if isinstance(value, Weights):
         return {
             "kind": "weights",
-            "parameters": {name: array.content_hash for name, array in value.parameters},
+            "parameters": {name: _encode_parameter(array) for name, array in value.parameters},
         }
     return value
+
+
+def _encode_parameter(array: Array | Mask) -> Any:
+    if isinstance(array, Mask):
+        return {"mask": array.content_hash, "shape": array.shape}
+    return array.content_hash
 
 
 def _check_keys(item: Any, expected: tuple[str, ...], name: str) -> None:
@@ -228,13 +240,30 @@ def _decode(item: Any, name: str, arrays: Arrays) -> Value:
     if kind == "affine":
         bias = None if item["bias"] is None else _lookup(item["bias"], name, arrays)
         return Affine(_lookup(item["weight"], name, arrays), bias)
-    return Weights(tuple((key, _lookup(digest, name, arrays)) for key, digest in item["parameters"].items()))
+    return Weights(
+        tuple((key, _decode_parameter(held, name, arrays)) for key, held in item["parameters"].items())
+    )
+
+
+def _decode_parameter(item: Any, name: str, arrays: Arrays) -> Array | Mask:
+    if not isinstance(item, dict):
+        return _lookup(item, name, arrays)
+    _check_keys(item, ("mask", "shape"), name)
+    bits = _found(item["mask"], name, arrays).tobytes()
+    return _checked(Mask(tuple(whole_number(size, "size") for size in item["shape"]), bits), item["mask"])
 
 
 def _lookup(digest: str, name: str, arrays: Arrays) -> Array:
+    return _checked(Array(_found(digest, name, arrays)), digest)
+
+
+def _found(digest: str, name: str, arrays: Arrays) -> Shaped[np.ndarray, "..."]:
     if digest not in arrays:
         raise InputError(f"{name} refers to the array {digest!r}, which is not in {ARRAYS_NAME}.")
-    array = Array(arrays[digest])
+    return arrays[digest]
+
+
+def _checked(array: _Held, digest: str) -> _Held:
     if array.content_hash != digest:
         raise InputError(
             f"the array {digest!r} in {ARRAYS_NAME} has another content than its name says; it was changed."

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions.arrays import Array, Key
+from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
 
 RELATIVE_TO: Mapping[str, str] = {
@@ -106,8 +107,8 @@ class Weights:
     """Hold replacements for parameters of one block, by their names within the block.
 
     Attributes:
-        parameters: Pairs of name and Array, sorted by name. An array of numbers replaces the parameter;
-            an array of booleans is a mask: where it is False the parameter becomes 0.
+        parameters: Pairs of name and Array or Mask, sorted by name. An array of numbers replaces the parameter;
+            where a mask is False the parameter becomes 0. An array of booleans is kept as a mask.
 
     Raises:
         InputError: If there is no parameter, or a name is empty or given twice.
@@ -117,7 +118,7 @@ class Weights:
         ('mlp.weight',)
     """
 
-    parameters: tuple[tuple[str, Array], ...]
+    parameters: tuple[tuple[str, Array | Mask], ...]
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.parameters]
@@ -125,14 +126,15 @@ class Weights:
             raise InputError("no parameter is given; give at least one name with its array.")
         if not all(names) or len(set(names)) != len(names):
             raise InputError(f"the parameters are named {names}; each must have a name of its own.")
-        object.__setattr__(self, "parameters", tuple(sorted(self.parameters, key=lambda pair: pair[0])))
+        held = ((name, _as_mask(array)) for name, array in self.parameters)
+        object.__setattr__(self, "parameters", tuple(sorted(held, key=lambda pair: pair[0])))
 
     @classmethod
     def from_mapping(cls, parameters: Mapping[str, Any]) -> "Weights":
         """Return replacements from a mapping of names to arrays.
 
         Args:
-            parameters: Name within the block to array or mask.
+            parameters: Name within the block to array, numbers or booleans.
 
         Returns:
             The replacements.
@@ -167,6 +169,10 @@ class Weights:
             'weights'
         """
         return ("weights", tuple((name, array.content_hash) for name, array in self.parameters))
+
+
+def _as_mask(array: Array | Mask) -> Array | Mask:
+    return Mask.of(array.data) if array.data.dtype.kind == "b" and isinstance(array, Array) else array
 
 
 Value: TypeAlias = float | Array | PerQuestion | Noise | Affine | Weights | None

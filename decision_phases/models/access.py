@@ -27,6 +27,8 @@ HookFn = Callable[[Tensor], "Tensor | None"]
 
 #: Where a residual stream can be read, in the order in which a block computes it.
 SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "head_out")
+#: What a bridge puts into the names of the modules that it wraps.
+_WRAPPED = "_original_component."
 _HOOK_NAMES = {
     "resid_pre": "hook_resid_pre",
     "attn_out": "hook_attn_out",
@@ -268,6 +270,11 @@ class ModelAccess(ABC):
     def parameters(self, layer: int) -> dict[str, nn.Parameter]:
         """The named parameters of one block, raw.
 
+        Names are those that `weights` edits take: what the model's author calls a parameter inside a block
+        ("self_attn.q_proj.weight", "mlp.down_proj.weight"). Where a family keeps queries, keys and values in one
+        matrix that TransformerLens divides, its parts are named as there ("attn.q.weight"); a `HookedTransformer` has
+        its own names throughout ("attn.W_Q").
+
         Args:
             layer: 0-based index of the block.
 
@@ -275,7 +282,8 @@ class ModelAccess(ABC):
             Name inside the block → parameter.
         """
         self.check_layer(layer)
-        return dict(self.weights_of(self.engine_blocks[layer]))
+        named = self.weights_of(self.engine_blocks[layer])
+        return {name.replace(_WRAPPED, ""): parameter for name, parameter in named}
 
     def check_layer(self, layer: int) -> None:
         """Raise `InputError` unless `layer` is one of this model's.

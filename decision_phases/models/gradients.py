@@ -25,7 +25,7 @@ def differentiable(parameters: Iterable[nn.Parameter] = ()) -> Iterator[None]:
     Example:
         >>> from decision_phases.models import load
         >>> model = load("tiny-gpt2", quiet=True)
-        >>> weight = model.parameters(0)["ln_1._original_component.weight"]
+        >>> weight = model.parameters(0)["ln_1.weight"]
         >>> with differentiable([weight]):
         ...     end = final_residual(model, torch.tensor([[5, 6, 7]]))
         ...     (slope,) = torch.autograd.grad(end.sum(), [weight])

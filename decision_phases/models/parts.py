@@ -9,6 +9,8 @@ from decision_phases.models.access import ModelAccess
 
 #: What TransformerLens calls the modules of a part: the computation first, then the norms that nothing else uses.
 _MODULES = {"attention": ("attn", "ln1", "ln1_post"), "mlp": ("mlp", "ln2", "ln2_post")}
+#: The parts of a block.
+PARTS = tuple(_MODULES)
 
 
 def part_parameters(model: ModelAccess, layer: int, part: str) -> dict[str, nn.Parameter]:

@@ -6,6 +6,7 @@ from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
 from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
+from decision_phases.plots.sparsity import sparsity_by_layer
 from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
@@ -22,6 +23,7 @@ __all__ = [
     "pruning_curves",
     "save_figure",
     "space_panels",
+    "sparsity_by_layer",
     "transition_path",
     "unit_scores",
     "unit_values",

@@ -14,6 +14,7 @@ from decision_phases.pruning import Curves, Setting, Step, prune_one
 from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.prune import fitting, gather
 from decision_phases.pruning.setting import divide, make_setting
+from decision_phases.pruning.sparsity import sparsify
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import ResultStore, read_json, write_json, write_table
 from decision_phases.studies.keeping import kept_folder
@@ -58,6 +59,16 @@ def run_study(
     if settings.strategies:
         check_budget(model, up_to=settings.up_to, protect=settings.protect, draws=settings.draws)
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
+    if settings.sparsify is not None:
+        made = sparsify(
+            model,
+            settings.sparsify,
+            texts=settings.texts,
+            under=settings.under,
+            seed=settings.seed,
+            progress=progress,
+        )
+        settings = replace(settings, under=settings.under + made)
     with kept_folder(
         model, settings.arguments(), chosen.content_hash, seed=settings.seed, out=out, resume=resume
     ) as folder:

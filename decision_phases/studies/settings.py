@@ -41,6 +41,8 @@ class RunSettings:
         screen: "bfloat16" or "float16" for searches that screen their candidates in it; None measures all in the
             model's own precision.
         under: What is done to the model throughout, for reading; pruning starts from the intact model.
+        sparsify: A method and its amount, such as "wanda:0.5", that set weights to zero throughout, for reading; it is
+            calibrated on the texts.
         last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
     """
 
@@ -59,6 +61,7 @@ class RunSettings:
     seed: int = 0
     screen: str | None = None
     under: Intervention = field(default_factory=_intact)
+    sparsify: str | None = None
     last_blocks: int = 2
 
     def quick(self) -> RunSettings:
@@ -85,9 +88,14 @@ class RunSettings:
             from decision_phases.pruning.screening import check_precision
 
             check_precision(self.screen)
-        if self.strategies and self.under:
-            msg = f"pruning starts from the intact model; leave out {self.under}, or read only"
+        changes = [*([str(self.under)] if self.under else []), *([self.sparsify] if self.sparsify else [])]
+        if self.strategies and changes:
+            msg = f"pruning starts from the intact model; leave out {' and '.join(changes)}, or read only"
             raise InputError(msg)
+        if self.sparsify is not None:
+            from decision_phases.pruning.sparsity import find_sparsity
+
+            find_sparsity(self.sparsify)[0].check_texts(self.texts)
 
     def arguments(self) -> dict[str, Any]:
         """As JSON values, for the manifest.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decision_phases import load, read, skip
+from decision_phases import load, read, skip, sparsify
 from decision_phases import questions as question_set
 from decision_phases.studies import DEFAULT_STRATEGIES, RunSettings
 
@@ -142,6 +142,17 @@ class TestRead:
         assert "skip attention {1}" in summary["under"]
         assert Path("kept/report.html").is_file()
         assert result.stdout.splitlines()[-1] == f"report  {Path('kept/report.html')}"
+
+    def test_weights_are_set_to_zero_by_the_same_words_as_in_python(self, type_in):
+        words = ("--skip", 2, "--sparsify", "wanda:2:4", "--texts", "lines.txt")
+        Path("lines.txt").write_text("Is water wet? Yes, it is.\n\nIs fire cold? No, it is hot.\n")
+        result = type_in("read", "--model", "tiny-llama", "--limit", 20, "--out", "kept", *words)
+        assert result.exit_code == 0, result.output
+        made = sparsify("tiny-llama", "wanda:2:4", texts="lines.txt", under=skip(2))
+        assert summary_of(Path("kept"))["under"] == "skip {2} + wanda:2:4 {0, 1, 3..5}"
+        expected = read("tiny-llama", question_set("facts", limit=20), under=skip(2) + made)
+        kept = pd.read_parquet("kept/decisions.parquet")
+        np.testing.assert_array_equal(kept.margin[kept.layer == 5], expected.margin[:, 5])
 
     def test_other_scorings_templates_and_shots(self, type_in):
         words = (
