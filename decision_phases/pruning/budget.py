@@ -160,9 +160,9 @@ def _check_part(model: ModelAccess, budget: Budget, part: str, candidates: tuple
             f"protected{left}; up_to can be 1..{most}"
         )
         raise InputError(msg)
+    sizes = sorted(n_parameters(model, [unit]) for unit in units)  # and refuses a family that does not say
     if budget.parameters is None:
         return
-    sizes = sorted(n_parameters(model, [unit]) for unit in units)
     total = model.n_params
     there = sum(sizes[:most])
     if not sizes or not sizes[0] <= budget.parameters * total <= there:

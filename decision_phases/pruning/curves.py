@@ -38,7 +38,7 @@ class Curves:
         not_applicable: Strategy → why it was not run.
         notes: What a reader must know.
         n_parameters: Number of parameters of the intact model; 0 if it was not asked for.
-        controls: Strategy → the random one that removes the same kind of unit; "random" for those not named.
+        controls: Strategy → the random one that removes the same kind of unit; "random" for those not named here.
         repeats: The same on other splits of the questions, by the seeds that follow.
     """
 
@@ -327,7 +327,7 @@ def _table(steps: Sequence[Step]) -> pd.DataFrame:
                 **metrics,
             }
         )
-    others = dict.fromkeys(name for step in steps for name in step.metrics)
+    others = dict.fromkeys(name for step in steps for name in step.metrics if name not in _COLUMNS)
     table = pd.DataFrame(rows, columns=[*_COLUMNS, *others])
     measured = dict.fromkeys(["latency_ms", "peak_mib", *others], "float64")
     return table.astype({**dict.fromkeys(["step", "removed", "seed", "transition"], "Int64"), **measured})

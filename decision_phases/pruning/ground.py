@@ -89,7 +89,7 @@ class Ground:
         return [variant for variant in variants if (*place, variant) in self.known]
 
     def tell(self, inputs: Inputs, look: AnyObserver, variant: Intervention, seen: Any) -> None:
-        """Remember what was seen elsewhere.
+        """Remember what was seen elsewhere, where nothing is known yet.
 
         Args:
             inputs: What was put to the model.
@@ -97,7 +97,7 @@ class Ground:
             variant: The intervention.
             seen: The result.
         """
-        self.known[*self._place(inputs, look), variant] = seen
+        self.known.setdefault((*self._place(inputs, look), variant), seen)
 
     def intact(self, inputs: Inputs, look: AnyObserver, *, kept: bool = True) -> Any:
         """Look at the intact model.

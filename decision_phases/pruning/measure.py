@@ -63,8 +63,7 @@ def _with_more(setting: Setting, steps: Sequence[Step], *, progress: bool) -> tu
     }
     costs: Sequence[Cost | None] = [None] * len(steps)
     if setting.timing is not None:
-        sizes = [step.parameters for step in steps]
-        costs = measure_costs(setting.model, cuts, sizes, setting.timing, seed=setting.seed)
+        costs = measure_costs(setting.model, cuts, setting.timing, seed=setting.seed)
     return tuple(
         replace(
             step,

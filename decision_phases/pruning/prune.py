@@ -193,7 +193,7 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
             f"Times and memory are of forward passes of {setting.timing}, on {setting.model.device} as it then was."
         )
     parts = {name: find_strategy(name).part for name in names}
-    controls = {name: f"random_{part}" for name, part in parts.items() if f"random_{part}" in names}
+    controls = {name: f"random_{part}" for name, part in parts.items() if part != "block"}
     return Curves(
         rows,
         setting.intact.chance,

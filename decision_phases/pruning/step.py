@@ -73,11 +73,13 @@ class Step:
     latency_ms: float | None = None
     peak_mib: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", ("block",) * len(self.cut))
+
     @property
     def units(self) -> Cut:
         """What is removed, in the order of removal."""
-        if not self.parts:
-            return tuple(Unit((layer,)) for layer in self.cut)
         return tuple(Unit((layer,), part) for layer, part in zip(self.cut, self.parts, strict=True))
 
     @property
@@ -97,7 +99,7 @@ class Step:
             "step": self.step,
             "removed": self.removed,
             "cut": list(self.cut),
-            "parts": [unit.part for unit in self.units],
+            "parts": list(self.parts),
             "under": str(self.under),
             "parameters": self.parameters,
             "seed": self.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+from decision_phases.models.parts import part_parameters
 
 _MIB = 2**20
 
@@ -86,7 +87,7 @@ class Cost:
 
 
 def measure_costs(
-    model: ModelAccess, cuts: Sequence[Intervention], sizes: Sequence[int], timing: Timing, *, seed: int = 0
+    model: ModelAccess, cuts: Sequence[Intervention], timing: Timing, *, seed: int = 0
 ) -> list[Cost | None]:
     """Time forward passes of a model without what each cut removes, which is really not computed.
 
@@ -97,7 +98,6 @@ def measure_costs(
     Args:
         model: The model.
         cuts: The cuts; the empty intervention is the intact model.
-        sizes: Number of parameters that each removes.
         timing: The shape and the number of passes.
         seed: Of the tokens.
 
@@ -110,8 +110,7 @@ def measure_costs(
     check_timing(model, timing)
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(model.d_vocab, (timing.batch, timing.tokens), generator=generator).to(model.device)
-    weights = sum(p.numel() * p.element_size() for p in model.unique_parameters())
-    each = next(iter(model.unique_parameters())).element_size()
+    weights = _bytes(model.unique_parameters())
     with torch.no_grad():
         entry = model.enter(tokens)
 
@@ -138,8 +137,10 @@ def measure_costs(
                 if run is not None:
                     turn[place] = _seconds(model.device, run)
     return [
-        None if peak is None else Cost(1000 * float(middle), (weights - each * size + peak) / _MIB)
-        for peak, middle, size in zip(peaks, np.median(times, axis=0), sizes, strict=True)
+        None
+        if peak is None
+        else Cost(1000 * float(middle), (weights - _removed_bytes(model, cut) + peak) / _MIB)
+        for peak, middle, cut in zip(peaks, np.median(times, axis=0), cuts, strict=True)
     ]
 
 
@@ -161,6 +162,14 @@ def check_timing(model: ModelAccess, timing: Timing) -> None:
 def _can_leave_out(model: ModelAccess, cut: Intervention) -> bool:
     parts = {edit.site for edit in cut.edits} - {"block"}
     return not parts or (model.runs_plain and parts <= model.skips)
+
+
+def _removed_bytes(model: ModelAccess, cut: Intervention) -> int:
+    return sum(_bytes(part_parameters(model, edit.layer, edit.site).values()) for edit in cut.edits)
+
+
+def _bytes(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
 def _seconds(device: torch.device, run: Callable[[], Tensor]) -> float:

@@ -10,7 +10,8 @@ from decision_phases.engine import applied
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import load
-from decision_phases.pruning import Step, Timing, prune, rank, safe_cut
+from decision_phases.pruning import Step, Timing, Unit, prune, rank, safe_cut
+from decision_phases.pruning.budget import n_parameters
 from decision_phases.pruning.timing import measure_costs
 from decision_phases.readout import read
 
@@ -89,6 +90,10 @@ def test_splits_repeat_the_whole_comparison_with_the_seeds_that_follow(tiny, fac
     assert not np.array_equal(again.steps[0].correct, curves.steps[0].correct)
 
 
+def units_in(cut):
+    return [Unit((edit.layer,), edit.site) for edit in cut.edits]
+
+
 TIMING = Timing(batch=2, tokens=8, repeats=3)
 
 
@@ -99,16 +104,15 @@ def test_what_is_removed_is_not_computed_and_needs_no_memory(tiny, monkeypatch):
     monkeypatch.setattr(
         type(tiny), "run_block", lambda self, layer, *a, **k: ran.append(layer) or real(self, layer, *a, **k)
     )
-    sizes = [0, 10, 20, 5, 10]
-    costs = measure_costs(tiny, cuts, sizes, TIMING)
+    costs = measure_costs(tiny, cuts, TIMING)
     assert ran.count(2) == 3 * (1 + TIMING.repeats)
     assert ran.count(0) == 5 * (1 + TIMING.repeats)
     assert all(cost.latency_ms > 0 for cost in costs)
-    weights = tiny.n_params * 4
-    held = [cost.peak_mib * 2**20 - weights + 4 * size for cost, size in zip(costs, sizes, strict=True)]
+    left = [tiny.n_params - n_parameters(tiny, units_in(cut)) for cut in cuts]
+    held = [cost.peak_mib * 2**20 - 4 * weights for cost, weights in zip(costs, left, strict=True)]
     assert held[0] == held[1]  # one block holds as much as the next
     assert min(held) >= 2 * 8 * tiny.d_model * 4  # at least a residual
-    again = measure_costs(tiny, cuts, sizes, TIMING)
+    again = measure_costs(tiny, cuts, TIMING)
     assert [cost.peak_mib for cost in again] == [cost.peak_mib for cost in costs]
 
 
@@ -118,7 +122,7 @@ def test_a_timed_pass_computes_what_the_cut_model_does(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(timing, "_seconds", lambda device, run: seen.append(run()) or 1.0)
     cuts = [Intervention(), skip(2), skip(1, part="attention") + skip(3, part="mlp")]
-    costs = measure_costs(tiny, cuts, [0, 0, 0], Timing(2, 8, 1))
+    costs = measure_costs(tiny, cuts, Timing(2, 8, 1))
     assert [cost.latency_ms for cost in costs] == [1000.0] * 3
     tokens = torch.randint(tiny.d_vocab, (2, 8), generator=torch.Generator().manual_seed(0))
     for cut, logits in zip(cuts, seen, strict=True):
@@ -129,7 +133,7 @@ def test_a_timed_pass_computes_what_the_cut_model_does(tiny, monkeypatch):
 def test_what_cannot_be_left_out_is_not_timed(facts):
     model = load("tiny-llama", quiet=True)
     model.use_plain(None)  # as in families whose blocks need their hooks
-    whole, part = measure_costs(model, [skip(2), skip(2, part="mlp")], [0, 0], TIMING)
+    whole, part = measure_costs(model, [skip(2), skip(2, part="mlp")], TIMING)
     assert whole is not None
     assert part is None
 
