@@ -36,11 +36,15 @@ if TYPE_CHECKING:
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
     from decision_phases.pruning import CRITERIA as CRITERIA
+    from decision_phases.pruning import OBJECTIVES as OBJECTIVES
+    from decision_phases.pruning import SEARCHES as SEARCHES
     from decision_phases.pruning import STRATEGIES as STRATEGIES
+    from decision_phases.pruning import Budget as Budget
     from decision_phases.pruning import Curves as Curves
     from decision_phases.pruning import Ranking as Ranking
     from decision_phases.pruning import Rankings as Rankings
     from decision_phases.pruning import SafeCut as SafeCut
+    from decision_phases.pruning import Timing as Timing
     from decision_phases.pruning import prune as prune
     from decision_phases.pruning import rank as rank
     from decision_phases.pruning import safe_cut as safe_cut
@@ -76,7 +80,8 @@ _HOMES = {
     ),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": (
-        "CRITERIA", "STRATEGIES", "Curves", "Ranking", "Rankings", "SafeCut", "prune", "rank", "safe_cut",
+        "CRITERIA", "OBJECTIVES", "SEARCHES", "STRATEGIES", "Budget", "Curves", "Ranking", "Rankings", "SafeCut",
+        "Timing", "prune", "rank", "safe_cut",
     ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.pruning.sparsity": ("SPARSITY_METHODS", "Sparsity", "sparsify", "sparsity_of"),
@@ -91,8 +96,11 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CRITERIA",
+    "OBJECTIVES",
+    "SEARCHES",
     "SPARSITY_METHODS",
     "STRATEGIES",
+    "Budget",
     "Captured",
     "Curves",
     "DecisionPhasesError",
@@ -118,6 +126,7 @@ __all__ = [
     "SpaceComparisons",
     "Sparsity",
     "TextSet",
+    "Timing",
     "applied",
     "ask",
     "capture",

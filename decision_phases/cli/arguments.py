@@ -12,17 +12,34 @@ from decision_phases.errors import InputError
 from decision_phases.studies.settings import RunSettings
 
 _AS_GIVEN = (
-    "questions", "scoring", "template", "show_options", "shots", "up_to", "draws", "texts", "seed", "screen",
-    "sparsify",
+    "questions", "scoring", "template", "show_options", "shots", "up_to", "draws", "seed", "screen", "texts",
+    "sparsify", "objective", "width", "splits", "timing",
 )  # fmt: skip
 
 
-def settings_from(ctx: click.Context, strategies: tuple[str, ...]) -> RunSettings:
+def names_in(text: str) -> tuple[str, ...]:
+    """Names that were typed with commas between them, each once.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> names_in("margin, sleb,margin")
+        ('margin', 'sleb')
+    """
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def settings_from(ctx: click.Context, strategies: tuple[str, ...], *, compare: bool = False) -> RunSettings:
     """The settings that a command line asks for.
 
     Args:
         ctx: The context of the command, whose options are among those of `RunSettings`.
         strategies: Strategies to compare; empty for reading only.
+        compare: Whether their comparison is written.
 
     Returns:
         The settings: with `--quick` small, where nothing else was typed.
@@ -36,11 +53,13 @@ def settings_from(ctx: click.Context, strategies: tuple[str, ...]) -> RunSetting
         values["limit"] = None if given["limit"] == "all" else given["limit"]
     if "split" in given:
         values["split"] = None if given["split"] == "none" else given["split"]
+    if "evaluate" in given:
+        values["evaluate"] = names_in(given["evaluate"])
     if given.get("protect") is not None:
         values["protect"] = _layers(given["protect"])
     if any(given.get(name) is not None for name in ("skip", "skip_attention", "skip_mlp")):
         values["under"] = _cut(given)
-    settings = RunSettings(strategies=strategies, **values)
+    settings = RunSettings(strategies=strategies, compare=compare, **values)
     if not given.get("quick"):
         return settings
     typed = {

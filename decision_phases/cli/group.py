@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from decision_phases.cli.compare import compare
 from decision_phases.cli.models import models
 from decision_phases.cli.options import DEBUG
 from decision_phases.cli.prune import prune
@@ -125,5 +126,5 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 
-for _command in (run, read, prune, spaces, models, questions):
+for _command in (run, read, prune, compare, spaces, models, questions):
     main.add_command(_command)

@@ -49,6 +49,30 @@ class NumberOr(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error.message.rstrip('.')}; it can also be {self.word!r}.", param, ctx)
 
 
+class Amount(click.ParamType):  # type: ignore[type-arg]
+    """A whole number of at least 1, or a percentage such as "30%"."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn what was typed into a number, or leave the percentage as it is.
+
+        Args:
+            value: What was typed, or the default.
+            param: The option.
+            ctx: The context.
+
+        Returns:
+            A number, or the percentage.
+        """
+        text = str(value).strip()
+        if not text.endswith("%"):
+            return click.IntRange(min=1).convert(value, param, ctx)
+        wanted: Any = click.FloatRange(0, 100, min_open=True, max_open=True)
+        share = wanted.convert(text[:-1], param, ctx)
+        return f"{share:g}%"
+
+
 def together(*options: Decorator) -> Decorator:
     """Put options into one decorator.
 
@@ -225,7 +249,11 @@ pruning = together(
         "none uses all for both, which flatters.",
     ),
     setting(
-        "--up-to", "up_to", type=click.IntRange(min=1), metavar="N", help="Remove at most so many blocks."
+        "--up-to",
+        "up_to",
+        type=Amount(),
+        metavar="N|P%",
+        help="Remove at most so many blocks (attentions, MLPs), or such a share of the parameters, as in 30%.",
     ),
     click.option(
         "--protect",
@@ -250,6 +278,45 @@ texts = setting(
     metavar="NAME|FILE",
     help="What criteria that need no right answers are measured on: pydoc, self (sampled from the model), or a file.  "
     "[default: the questions that choose]",
+)
+
+searching = together(
+    setting(
+        "--objective",
+        "objective",
+        metavar="NAME",
+        help="What greedy, beam and swaps make best, and searches within a phase: margin, accuracy, self_margin "
+        "(of what the intact model chooses), perplexity or kl (of texts).",
+    ),
+    setting(
+        "--width",
+        "width",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="How many cuts of each size a beam search keeps.",
+    ),
+)
+
+measuring = together(
+    click.option(
+        "--evaluate",
+        default="",
+        metavar="NAME,NAME",
+        help="What else is measured of every cut, on what did not choose it: perplexity, kl, self_margin.",
+    ),
+    setting(
+        "--splits",
+        "splits",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Choose and measure on so many splits of the questions, by the seeds from --seed on.",
+    ),
+    setting(
+        "--timing",
+        "timing",
+        metavar="BxT",
+        help="Time forward passes of every cut on B sequences of T tokens, as in 1x128.  [default: none are timed]",
+    ),
 )
 
 keeping = together(

@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from decision_phases.cli import options
+from decision_phases.cli.arguments import names_in
 from decision_phases.cli.run import finish, whole_job
-
-_CONTROLS = ("random", "deepest")
 
 
 @click.command(short_help="Remove blocks by strategies of your choice.")
@@ -23,9 +22,10 @@ _CONTROLS = ("random", "deepest")
 @click.option(
     "--no-controls",
     is_flag=True,
-    help=f"Leave out {' and '.join(_CONTROLS)}, which no curve should be without.",
+    help="Leave out random and deepest, which no curve should be without.",
 )
 @options.texts
+@options.searching
 @whole_job
 @click.pass_context
 def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
@@ -34,8 +34,12 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
     \b
     margin           the block whose removal leaves the largest mean margin, re-measured after every step
     accuracy         the block whose removal leaves the highest accuracy
-    within_silent    as margin, from the Silent Phase only
-    within_decisive  as margin, from the Decisive Phase only
+    self_margin      the block whose removal leaves the largest margin of what the intact model chooses
+    greedy           the block whose removal leaves the --objective best
+    beam             as greedy, keeping the best few cuts of each size (--width)
+    swaps            greedy cuts, swapping blocks while that helps
+    within_silent    as greedy, from the Silent Phase only
+    within_decisive  as greedy, from the Decisive Phase only
     random           any block, in several orders (--draws)
     deepest          the deepest block left
     shallowest       the shallowest block left
@@ -43,7 +47,13 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
     angular          the run of neighbours across which the residual turns least
     block_influence, perplexity, kl, cka, taylor, gradient_norm, magnitude, activation_magnitude
                      the blocks that matter least by this criterion, ranked once
-    NAME:SEARCH      any of these criteria with one_shot, iterative or window, as in kl:iterative
+    cosine_attention, cosine_mlp, cosine_joint
+                     attentions, MLPs or both, that turn the residual least; beside them go random_attention,
+                     random_mlp or random_joint
+    NAME:SEARCH      a criterion with one_shot, iterative or window, as in kl:iterative; an objective (margin, accuracy,
+                     self_margin, perplexity, kl) with greedy or beam, as in kl:beam; anything with swaps, as in
+                     sleb:swaps
+    NAME:SEARCH:PART the same for attention, mlp or joint in place of blocks, as in margin:greedy:attention
 
     Every step keeps accuracy, margin at every layer, where the transition now is, and how similar the decisions are to
     the intact model's.
@@ -57,8 +67,26 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
 
     Folder, report and Ctrl-C are as in `decision-phases run`.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
-    wanted = tuple(name.strip() for name in by.split(",") if name.strip())
+    finish(ctx, strategies_in(by, controls=not no_controls))
+
+
+def strategies_in(by: str, *, controls: bool) -> tuple[str, ...]:
+    """The strategies that were typed.
+
+    Args:
+        by: Names with commas between them.
+        controls: Whether to add what no curve should be without.
+
+    Returns:
+        Their names.
+
+    Raises:
+        BadParameter: If there are none.
+        InputError: If there is none of a name.
+    """
+    from decision_phases.pruning.checks import with_controls
+
+    wanted = names_in(by)
     if not wanted:
         raise click.BadParameter("names no strategy.", param_hint="--by")
-    controls = () if no_controls else _CONTROLS
-    finish(ctx, tuple(dict.fromkeys((*wanted, *controls))))
+    return tuple(with_controls(wanted, wanted=controls))

@@ -94,7 +94,7 @@ def layers(summary: Mapping[str, Any]) -> str:
 
 
 def pruning(summary: Mapping[str, Any]) -> str:
-    """Accuracy of every strategy against the number of blocks removed.
+    """Accuracy of every strategy against the number of blocks, attentions or MLPs removed.
 
     Args:
         summary: The content of `summary.json`.
@@ -112,12 +112,71 @@ def pruning(summary: Mapping[str, Any]) -> str:
         label = f"{name} (mean of {draws})" if draws > 1 else name
         rows.append([label, *(f"{sum(values) / len(values):.3f}" for _, values in sorted(by_step.items()))])
         most = max(most, *by_step)
-    lines = [table(["accuracy, blocks removed", *map(str, range(most + 1))], rows)] if rows else []
+    parts = {part for steps in summary["pruning"].values() for step in steps for part in step["parts"]}
+    noun = "blocks" if parts <= {"block"} else "units"
+    lines = [table([f"accuracy, {noun} removed", *map(str, range(most + 1))], rows)] if rows else []
     reasons: dict[str, list[str]] = {}
     for name, why in summary["not_applicable"].items():
         reasons.setdefault(why, []).append(name)
     lines += [f"{', '.join(names)}: not applicable; {why}" for why, names in reasons.items()]
     return "\n".join(lines)
+
+
+def comparison(content: Mapping[str, Any]) -> str:
+    """How long accuracy lasts by every strategy, and how that compares with random cuts.
+
+    Args:
+        content: The content of `comparison.json`.
+
+    Returns:
+        A table, one row a strategy, and what its columns are.
+    """
+    rows = []
+    for row in content["strategies"]:
+        p_value = row["p_holm"]
+        rows.append(
+            [
+                row["strategy"],
+                str(row["last_step"]),
+                _number(row["area"]),
+                _interval(row["area_low"], row["area_high"]),
+                *("–" if row[name] is None else str(row[name]) for name in ("last_above_chance", "half")),
+                *(_number(row[name], signed=True) for name in ("difference",)),
+                _interval(row["low"], row["high"], signed=True),
+                "–" if p_value is None else f"{p_value:.3f}",
+                *([_number(row["area_split_sd"])] if content["splits"] > 1 else []),
+            ]
+        )
+    heads = [
+        "strategy",
+        "removed",
+        "area",
+        "95% interval",
+        "above chance",
+        "half lost",
+        "over random",
+        "95% interval",
+        "p",
+    ]
+    spread = ["sd over splits"] if content["splits"] > 1 else []
+    return (
+        f"{table([*heads, *spread], rows)}\n"
+        f"Area under accuracy by {content['unit']}s removed, 1 if nothing is lost and 0 at chance; the last number of "
+        f"{content['unit']}s\nabove chance; accuracy over that of random cuts, mean over the curve; p by Holm over the "
+        "strategies."
+    )
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    return "–" if value is None else f"{value:{'+' if signed else ''}.3f}"
+
+
+def _interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
+    return (
+        "–"
+        if low is None or high is None
+        else f"{_number(low, signed=signed)} to {_number(high, signed=signed)}"
+    )
 
 
 def span(members: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """Figures: pure functions from arrays to matplotlib figures, without pyplot's global state."""
 
+from decision_phases.plots.areas import Area, strategy_areas
 from decision_phases.plots.frequency import CategoryFrequency, option_frequency, option_frequency_by_category
 from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
@@ -11,6 +12,7 @@ from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
 __all__ = [
+    "Area",
     "CategoryFrequency",
     "Curve",
     "LearningCurve",
@@ -24,6 +26,7 @@ __all__ = [
     "save_figure",
     "space_panels",
     "sparsity_by_layer",
+    "strategy_areas",
     "transition_path",
     "unit_scores",
     "unit_values",

@@ -13,7 +13,7 @@ from decision_phases.plots.style import LIGHT, diverging, house_style, layer_axi
 def transition_path(
     margin: Float[np.ndarray, "step layer"],
     transition: Sequence[int | None],
-    removed: Sequence[int | None],
+    removed: Sequence[int | str | None],
     *,
     title: str = "The transition as blocks go",
 ) -> Figure:
@@ -22,7 +22,8 @@ def transition_path(
     Args:
         margin: Mean margin of the surviving layers after each step; NaN where the layer is removed.
         transition: First layer of the Decisive Phase after each step; None where there is no transition.
-        removed: The layer that the step took; None for the intact model.
+        removed: The layer that the step took, or the cut in words where steps do not take one each; None for the intact
+            model.
         title: Heading.
 
     Returns:
@@ -62,7 +63,10 @@ def transition_path(
         found = [(step, layer) for step, layer in enumerate(transition) if layer is not None]
         for step, layer in found:
             axes.vlines(layer - 0.5, step - 0.5, step + 0.5, color=LIGHT.transition, linewidth=2.0)
-        labels = ["intact" if layer is None else f"{step}: −{layer}" for step, layer in enumerate(removed)]
+        labels = [
+            "intact" if what is None else f"{step}: {what if isinstance(what, str) else f'−{what}'}"
+            for step, what in enumerate(removed)
+        ]
         axes.set_yticks(range(n_steps), labels)
         axes.invert_yaxis()
         axes.set_ylabel("step: block removed")

@@ -38,15 +38,14 @@ class Curve:
     draws: int = 1
 
 
-def pruning_curves(
-    curves: Sequence[Curve], *, chance: float, title: str = "Accuracy as blocks are removed"
-) -> Figure:
+def pruning_curves(curves: Sequence[Curve], *, chance: float, unit: str = "block", title: str = "") -> Figure:
     """Return accuracy against blocks removed: lines with intervals, and random draws as a band.
 
     Args:
         curves: One for each strategy.
         chance: Accuracy of guessing.
-        title: Heading.
+        unit: What is removed one by one, in the singular.
+        title: Heading; it says what is removed by default.
 
     Returns:
         A figure of one panel, whose curves are named in a legend beside it.
@@ -76,10 +75,10 @@ def pruning_curves(
                 _line(axes, curve, style, shift)
         axes.set_ylim(0.0, 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_xlabel("blocks removed")
+        axes.set_xlabel(f"{unit}s removed")
         axes.set_ylabel("accuracy")
         figure.legend(loc="outside right upper", fontsize=8.5)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.0)
+        figure.suptitle(title or f"Accuracy as {unit}s are removed", x=0.01, ha="left", fontsize=11.0)
     return figure
 
 

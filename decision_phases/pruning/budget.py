@@ -1,29 +1,134 @@
-"""How many blocks may go, and which."""
+"""How much may go, and from where."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
+from decision_phases.models.parts import part_parameters
+from decision_phases.pruning.criteria.units import PARTS, Unit, units_of
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that may be removed.
+
+    Attributes:
+        units: So many blocks, attentions or MLPs; None for no limit of this kind.
+        parameters: This share of the model's parameters, embeddings included; None for no limit of this kind.
+
+    Raises:
+        InputError: If there is no limit at all, or one that nothing or everything meets.
+
+    Example:
+        >>> Budget(parameters=0.3), str(Budget(6))
+        (Budget(units=None, parameters=0.3), '6')
+    """
+
+    units: int | None = None
+    parameters: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.units is None and self.parameters is None:
+            msg = (
+                "a budget without a limit; give units=6 for a number of units, or parameters=0.3 for a share"
+            )
+            raise InputError(msg)
+        if self.parameters is not None and not 0 < self.parameters < 1:
+            msg = f"parameters={self.parameters}: a share lies above 0 and below 1, such as 0.3"
+            raise InputError(msg)
+
+    def __str__(self) -> str:
+        """As it is typed: "6", "30%" or both."""
+        limits = [] if self.units is None else [str(self.units)]
+        return ", ".join(limits + ([] if self.parameters is None else [f"{100 * self.parameters:g}%"]))
+
+
+def find_budget(given: int | str | Budget) -> Budget:
+    """Return the budget that is meant.
+
+    Args:
+        given: A number of units, a share of the model's parameters as "30%", or a budget.
+
+    Returns:
+        The budget.
+
+    Raises:
+        InputError: If it is none of these.
+
+    Example:
+        >>> find_budget(6), find_budget("30%")
+        (Budget(units=6, parameters=None), Budget(units=None, parameters=0.3))
+    """
+    if isinstance(given, Budget):
+        return given
+    text = str(given).strip()
+    try:
+        if text.endswith("%"):
+            return Budget(parameters=float(text[:-1]) / 100)
+        return Budget(int(text))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        msg = (
+            f"up_to={given!r} is no budget; give a number of units such as 6, or a share of the parameters such as "
+            "'30%'"
+        )
+        raise InputError(msg) from error
+
+
+def n_parameters(model: ModelAccess, units: Collection[Unit]) -> int:
+    """How many parameters go with units.
+
+    A norm goes with the part that it belongs to; one that attention and MLP share goes only with the whole block.
+
+    Args:
+        model: The model.
+        units: The units; they do not overlap.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> from decision_phases.models import load
+        >>> model = load("tiny-llama", quiet=True)
+        >>> parts = [n_parameters(model, [Unit((2,), part)]) for part in ("attention", "mlp")]
+        >>> sum(parts) == n_parameters(model, [Unit((2,))])
+        True
+    """
+    return sum(
+        parameter.numel()
+        for unit in units
+        for layer in unit.layers
+        for parameter in part_parameters(model, layer, unit.part).values()
+    )
 
 
 def check_budget(
-    model: ModelAccess, *, up_to: int, protect: Collection[int] | None = None, draws: int = 1
+    model: ModelAccess,
+    *,
+    up_to: int | str | Budget,
+    protect: Collection[int] | None = None,
+    draws: int = 1,
+    parts: Sequence[str] = ("block",),
 ) -> tuple[int, ...]:
     """Refuse what the model cannot give, before anything runs.
 
     Args:
         model: The model.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
+        up_to: Most units to remove, or a share of the parameters such as "30%".
+        protect: Layers never touched; the first and the last by default.
         draws: Number of random orders.
+        parts: What is removed, names in `PARTS`.
 
     Returns:
-        Layers that may be removed, ascending.
+        Layers that may be touched, ascending.
 
     Raises:
-        InputError: If a protected layer does not exist, more is to be removed than can be, or nothing is drawn.
+        InputError: If a protected layer does not exist, the model has no such part, more is to be removed than can be,
+            or nothing is drawn.
 
     Example:
         >>> from decision_phases.models import load
@@ -34,14 +139,36 @@ def check_budget(
     for layer in kept:
         model.check_layer(layer)
     candidates = tuple(layer for layer in range(model.n_layers) if layer not in kept)
-    most = min(len(candidates), model.n_layers - 1)
-    if not 1 <= up_to <= most:
-        msg = (
-            f"{up_to} blocks cannot be removed: {len(candidates)} of {model.n_layers} are not protected, and one must "
-            f"be left; up_to can be 1..{most}"
-        )
-        raise InputError(msg)
+    budget = find_budget(up_to)
+    for part in parts:
+        _check_part(model, budget, part, candidates)
     if draws < 1:
         msg = f"{draws} random draws given; at least 1 is needed, for no curve stands without its control"
         raise InputError(msg)
     return candidates
+
+
+def _check_part(model: ModelAccess, budget: Budget, part: str, candidates: tuple[int, ...]) -> None:
+    units = [unit for unit in units_of(model, part) if unit.layer in candidates]
+    whole = part == "block"
+    most = min(len(units), model.n_layers - 1) if whole else len(units)
+    noun = {"attention": "attentions", "mlp": "MLPs", "joint": "attentions and MLPs"}.get(part, "blocks")
+    if budget.units is not None and not 1 <= budget.units <= most:
+        left = ", and one must be left" if whole else ""
+        msg = (
+            f"{budget.units} {noun} cannot be removed: {len(units)} of {model.n_layers * len(PARTS[part])} are not "
+            f"protected{left}; up_to can be 1..{most}"
+        )
+        raise InputError(msg)
+    sizes = sorted(n_parameters(model, [unit]) for unit in units)  # and refuses a family that does not say
+    if budget.parameters is None:
+        return
+    total = model.n_params
+    there = sum(sizes[:most])
+    if not sizes or not sizes[0] <= budget.parameters * total <= there:
+        least = f"{100 * sizes[0] / total:.3g}% to {100 * there / total:.3g}%" if sizes else "nothing"
+        msg = (
+            f"{100 * budget.parameters:g}% of the parameters cannot be removed: the {noun} of {model.name} that are "
+            f"not protected, from one to all, have {least} of its {total} parameters"
+        )
+        raise InputError(msg)

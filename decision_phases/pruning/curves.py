@@ -1,18 +1,19 @@
-"""What became of the decision as blocks were removed: one row a strategy and step."""
+"""What became of the decision as units were removed: one row a strategy and step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.pruning.screening import Screening
-from decision_phases.stats import PairedDifference, paired_difference, wilson_interval
+from decision_phases.pruning.endurance import last_above_chance, normalised_area
+from decision_phases.pruning.step import Step
+from decision_phases.stats import Interval, PairedDifference, paired_difference, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,124 +21,8 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "strategy", "step", "removed", "cut", "seed", "margin", "accuracy", "accuracy_low", "accuracy_high", "transition",
     "outcome", "cka", "cka_null_high", "decision_similarity", "decision_agreement", "search_value", "margin_by_layer",
-    "accuracy_by_layer",
+    "accuracy_by_layer", "parts", "under", "parameters", "latency_ms", "peak_mib",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One cut, measured on the evaluation questions.
-
-    Attributes:
-        strategy: Name of the strategy that chose it.
-        step: Number of blocks removed; 0 is the intact model.
-        removed: The block removed at this step; None at step 0.
-        cut: All blocks removed so far, in the order of removal.
-        seed: Number of the random draw; None for strategies that do not draw.
-        margin: Mean final decision margin.
-        accuracy: Final accuracy.
-        margin_by_layer: Mean margin at every layer, NaN where removed.
-        accuracy_by_layer: Accuracy at every layer, NaN where removed.
-        transition: Transition layer of the pruned model, None if there is none.
-        transition_ci: Its interval.
-        outcome: "transition", "no transition" or "not located".
-        cka: Debiased linear CKA of the last residual with the intact model's, with a row-shuffled null.
-        decision_similarity: 1 − JSD / log 2 of the final option probabilities with the intact model's, mean.
-        decision_agreement: Share of questions with the same final choice as the intact model.
-        search_value: The objective on the search questions, for searches.
-        correct: Whether each evaluation question is answered right.
-        margins: Final margin of each evaluation question.
-        option_frequency: Identity → Option Frequency at every layer, where the questions define it.
-        screening: How the search screened its candidates, if it did.
-    """
-
-    strategy: str
-    step: int
-    removed: int | None
-    cut: tuple[int, ...]
-    seed: int | None
-    margin: float
-    accuracy: float
-    margin_by_layer: Float[np.ndarray, " layer"] = field(repr=False)
-    accuracy_by_layer: Float[np.ndarray, " layer"] = field(repr=False)
-    transition: int | None
-    transition_ci: tuple[int, int] | None
-    outcome: str
-    cka: Mapping[str, float]
-    decision_similarity: float
-    decision_agreement: float
-    search_value: float | None
-    correct: Bool[np.ndarray, " question"] = field(repr=False)
-    margins: Float[np.ndarray, " question"] = field(repr=False)
-    option_frequency: Mapping[str, list[float | None]] | None = field(default=None, repr=False)
-    screening: Screening | None = field(default=None, repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, null for NaN; the questions one by one are left out.
-
-        Returns:
-            What a report needs.
-        """
-        interval = wilson_interval(int(self.correct.sum()), len(self.correct))
-        return {
-            "strategy": self.strategy,
-            "step": self.step,
-            "removed": self.removed,
-            "cut": list(self.cut),
-            "seed": self.seed,
-            "margin": self.margin,
-            "accuracy": self.accuracy,
-            "accuracy_ci": [float(interval.low), float(interval.high)],
-            "transition": self.transition,
-            "transition_ci": None if self.transition_ci is None else list(self.transition_ci),
-            "outcome": self.outcome,
-            "cka": {k: None if np.isnan(v) else v for k, v in self.cka.items()},
-            "decision_similarity": self.decision_similarity,
-            "decision_agreement": self.decision_agreement,
-            "search_value": self.search_value,
-            "margin_by_layer": [None if np.isnan(v) else float(v) for v in self.margin_by_layer],
-            "accuracy_by_layer": [None if np.isnan(v) else float(v) for v in self.accuracy_by_layer],
-            "option_frequency": None if self.option_frequency is None else dict(self.option_frequency),
-            "screening": None if self.screening is None else asdict(self.screening),
-        }
-
-    def to_record(self) -> dict[str, Any]:
-        """Everything, as JSON values, for `from_record`.
-
-        Returns:
-            `to_dict` and the questions one by one.
-        """
-        return {**self.to_dict(), "correct": self.correct.tolist(), "margins": self.margins.tolist()}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Step:
-        """Read back what `to_record` gave.
-
-        Args:
-            record: Its values.
-
-        Returns:
-            The step, equal in every number.
-        """
-        given = dict(record)
-        given.pop("accuracy_ci")
-        interval = given.pop("transition_ci")
-        screening = given.pop("screening", None)
-
-        def array(name: str) -> Float[np.ndarray, " layer"]:
-            return np.array([np.nan if v is None else v for v in given.pop(name)], dtype=np.float64)
-
-        return cls(
-            margin_by_layer=array("margin_by_layer"),
-            accuracy_by_layer=array("accuracy_by_layer"),
-            screening=screening and Screening(**{**screening, "confirmed": tuple(screening["confirmed"])}),
-            transition_ci=None if interval is None else (interval[0], interval[1]),
-            cut=tuple(given.pop("cut")),
-            cka={k: np.nan if v is None else v for k, v in given.pop("cka").items()},
-            correct=np.array(given.pop("correct"), dtype=bool),
-            margins=np.array(given.pop("margins"), dtype=np.float64),
-            **given,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +37,9 @@ class Curves:
         split: Whether the two are disjoint.
         not_applicable: Strategy → why it was not run.
         notes: What a reader must know.
+        n_parameters: Number of parameters of the intact model; 0 if it was not asked for.
+        controls: Strategy → the random one that removes the same kind of unit; "random" for those not named here.
+        repeats: The same on other splits of the questions, by the seeds that follow.
     """
 
     steps: tuple[Step, ...]
@@ -161,11 +49,20 @@ class Curves:
     split: bool
     not_applicable: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    n_parameters: int = 0
+    controls: Mapping[str, str] = field(default_factory=dict)
+    repeats: tuple[Curves, ...] = ()
 
     @property
     def strategies(self) -> tuple[str, ...]:
         """Names of the strategies, in the order in which they ran."""
         return tuple(dict.fromkeys(step.strategy for step in self.steps))
+
+    @property
+    def unit(self) -> str:
+        """What a step removes, in a word: "block", or "unit" where attentions or MLPs go by themselves."""
+        parts = {unit.part for step in self.steps for unit in step.units}
+        return "block" if parts <= {"block"} else "unit"
 
     def of(self, strategy: str, seed: int | None = None) -> tuple[Step, ...]:
         """The rows of one strategy.
@@ -184,33 +81,101 @@ class Curves:
             raise unknown_name("strategy of these curves", strategy, self.strategies)
         return tuple(s for s in self.steps if s.strategy == strategy and (seed is None or s.seed == seed))
 
-    def collapse(self, strategy: str) -> int | None:
-        """Smallest number of blocks after which at most a quarter of the accuracy above chance is left.
-
-        `k` with accuracy ≤ chance + 0.25 · (intact − chance), over the mean of draws.
+    def last_step(self, strategy: str) -> int:
+        """The largest number of units that a strategy removed, in every draw.
 
         Args:
             strategy: Its name.
+        """
+        rows = self.of(strategy)
+        return min(max(row.step for row in rows if row.seed == seed) for seed in {row.seed for row in rows})
+
+    def right(self, strategy: str, up_to: int | None = None) -> Float[np.ndarray, "step question"]:
+        """Whether each question is answered right at each step, averaged over draws.
+
+        Args:
+            strategy: Its name.
+            up_to: Last step; by default the last that every draw has.
 
         Returns:
-            Number of blocks, or None if that does not happen, or if the intact model is not above chance.
+            One row a step, the intact model first.
+
+        Raises:
+            InputError: If there is no such step.
+        """
+        last = self.last_step(strategy) if up_to is None else up_to
+        return np.stack([self._right(strategy, step) for step in range(last + 1)])
+
+    def collapse(self, strategy: str, *, share: float = 0.25) -> int | None:
+        """Smallest number of units after which at most some share of the accuracy above chance is left.
+
+        `k` with accuracy ≤ chance + share · (intact − chance), over the mean of draws.
+
+        Args:
+            strategy: Its name.
+            share: A quarter by default; 0.5 for where half is lost.
+
+        Returns:
+            Number of units, or None if that does not happen, or if the intact model is not above chance.
         """
         rows = self.of(strategy)
         if rows[0].accuracy <= self.chance:
             return None
-        bar = self.chance + 0.25 * (rows[0].accuracy - self.chance)
+        bar = self.chance + share * (rows[0].accuracy - self.chance)
         for step in sorted({row.step for row in rows}):
             if np.mean([row.accuracy for row in rows if row.step == step]) <= bar:
                 return step
         return None
 
+    def last_above_chance(self, strategy: str, *, alpha: float = 0.05) -> int | None:
+        """Largest number of removed units up to which accuracy is still significantly above chance.
+
+        Cut by cut from the intact model on, by a one-sided binomial test, up to the first that fails; see
+        `endurance.last_above_chance`. Of several draws each is tested by itself, and the (lower) median is given.
+
+        Args:
+            strategy: Its name.
+            alpha: Level of the tests.
+
+        Returns:
+            Number of units, or None if the intact model itself is not above chance.
+        """
+        rows = self.of(strategy)
+        found = []
+        for seed in {row.seed for row in rows}:
+            own = sorted((row for row in rows if row.seed == seed), key=lambda row: row.step)
+            counts = np.array([int(row.correct.sum()) for row in own])
+            last = last_above_chance(counts, self.n_evaluation, self.chance, alpha=alpha)
+            found.append(-1 if last is None else last)
+        middle = sorted(found)[(len(found) - 1) // 2]
+        return None if middle < 0 else middle
+
+    def area(
+        self, strategy: str, *, up_to: int | None = None, confidence: float = 0.95, seed: int = 0
+    ) -> Interval:
+        """Area under accuracy against units removed: 1 if nothing is lost, 0 at chance throughout.
+
+        Args:
+            strategy: Its name; draws are averaged question by question.
+            up_to: Last step; by default the strategy's own. Areas are comparable at equal last steps.
+            confidence: Nominal coverage of the bootstrap interval over questions.
+            seed: Of the resampling.
+
+        Returns:
+            The area with its interval, conditional on the cuts chosen; see `endurance.normalised_area`.
+
+        Raises:
+            InputError: If there is no such step.
+        """
+        return normalised_area(self.right(strategy, up_to), self.chance, confidence=confidence, seed=seed)
+
     def compare(self, a: str, b: str, step: int, *, seed: int = 0) -> PairedDifference:
-        """Accuracy of one strategy minus that of another, at one number of blocks, on the same questions.
+        """Accuracy of one strategy minus that of another, at one number of units, on the same questions.
 
         Args:
             a: First strategy; draws are averaged question by question.
             b: Second strategy.
-            step: Number of blocks removed.
+            step: Number of units removed.
             seed: Of the resampling.
 
         Returns:
@@ -220,6 +185,61 @@ class Curves:
             InputError: If one of them has no such step.
         """
         return paired_difference(self._right(a, step), self._right(b, step), seed=seed)
+
+    def control_of(self, strategy: str) -> str | None:
+        """The random strategy that a strategy is compared with.
+
+        Args:
+            strategy: Its name.
+
+        Returns:
+            The name; None for the control itself, or where it was not run.
+        """
+        control = self.controls.get(strategy, "random")
+        return control if control in self.strategies and control != strategy else None
+
+    def against_random(self, step: int | None = None, *, seed: int = 0) -> pd.DataFrame:
+        """Every strategy minus the random one, on the same questions, adjusted for how many there are.
+
+        Args:
+            step: Number of units removed; by default the mean height of the curves, over the steps that both have.
+            seed: Of the resampling.
+
+        Returns:
+            Columns strategy, control, step (the last one), difference, low, high, p_value, p_holm (Holm over the
+            strategies), minimum_detectable, n_questions.
+        """
+        from decision_phases.pruning.comparison import against_random
+
+        return against_random(self, step, seed=seed)
+
+    def summary(self, *, seed: int = 0) -> pd.DataFrame:
+        """One row a strategy: how long accuracy lasts, and whether that is more than random cuts give.
+
+        Args:
+            seed: Of the resampling.
+
+        Returns:
+            Columns strategy, last_step, parameters (removed there), area, area_low, area_high, last_above_chance,
+            half, collapse, splits, area_split_mean, area_split_sd, and those of `against_random`.
+        """
+        from decision_phases.pruning.comparison import summary
+
+        return summary(self, seed=seed)
+
+    def by_step(self, *, seed: int = 0) -> pd.DataFrame:
+        """One row a strategy and step, draws averaged: the interval within this split beside the spread over splits.
+
+        Args:
+            seed: Of the resampling.
+
+        Returns:
+            Columns strategy, step, parameters, accuracy, low, high (over questions), splits, split_mean, split_sd,
+            split_low, split_high (over splits), difference, difference_low, difference_high (from random).
+        """
+        from decision_phases.pruning.comparison import by_step
+
+        return by_step(self, seed=seed)
 
     def _right(self, strategy: str, step: int) -> Float[np.ndarray, " question"]:
         rows = [row.correct for row in self.of(strategy) if row.step == step]
@@ -234,33 +254,21 @@ class Curves:
         Returns:
             Columns strategy, step, removed, cut, seed, margin, accuracy, accuracy_low, accuracy_high, transition,
             outcome, cka (debiased), cka_null_high, decision_similarity, decision_agreement, search_value,
-            margin_by_layer, accuracy_by_layer.
+            margin_by_layer, accuracy_by_layer, parts, under, parameters (removed), latency_ms, peak_mib; one for each
+            other metric; and split, the number of the split, where there are several.
         """
-        rows = []
-        for step in self.steps:
-            row = step.to_dict()
-            low, high = row.pop("accuracy_ci")
-            cka = row.pop("cka")
-            for name in ("option_frequency", "transition_ci", "screening"):
-                row.pop(name)
-            rows.append(
-                {
-                    **row,
-                    "accuracy_low": low,
-                    "accuracy_high": high,
-                    "cka": cka.get("debiased"),
-                    "cka_null_high": cka.get("null_high"),
-                }
-            )
-        table = pd.DataFrame(rows, columns=list(_COLUMNS))
-        return table.astype(dict.fromkeys(["step", "removed", "seed", "transition"], "Int64"))
+        every = (self, *self.repeats)
+        tables = [_table(one.steps) for one in every]
+        if len(every) == 1:
+            return tables[0]
+        return pd.concat([table.assign(split=i) for i, table in enumerate(tables)], ignore_index=True)
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Strategy → its rows, as JSON values."""
         return {name: [step.to_dict() for step in self.of(name)] for name in self.strategies}
 
     def plot(self) -> Figure:
-        """Draw accuracy against blocks removed, random draws as a band.
+        """Draw accuracy against units removed, random draws as a band.
 
         Returns:
             A matplotlib figure.
@@ -283,18 +291,43 @@ class Curves:
                 )
                 low, high = np.asarray(interval.low), np.asarray(interval.high)
             curves.append(Curve(name, np.array(counts), accuracy, low, high, draws))
-        return pruning_curves(curves, chance=self.chance)
+        return pruning_curves(curves, chance=self.chance, unit=self.unit)
 
     def __str__(self) -> str:
         """What was compared, in a line for each strategy."""
         lines = [
             f"Curves of {len(self.strategies)} strategies on {self.n_evaluation} questions, chosen on {self.n_search}"
             + ("" if self.split else " (the same ones: what chose also measures)")
+            + (f", and {len(self.repeats)} other splits of them" if self.repeats else "")
         ]
         for name in self.strategies:
             last = max(row.step for row in self.of(name))
             mean = float(np.mean([row.accuracy for row in self.of(name) if row.step == last]))
-            lines.append(f"  {name}: accuracy {mean:.3f} with {last} blocks removed")
+            lines.append(f"  {name}: accuracy {mean:.3f} with {last} {self.unit}s removed")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _table(steps: Sequence[Step]) -> pd.DataFrame:
+    rows = []
+    for step in steps:
+        row = step.to_dict()
+        low, high = row.pop("accuracy_ci")
+        cka, metrics = row.pop("cka"), row.pop("metrics")
+        for name in ("option_frequency", "transition_ci", "screening"):
+            row.pop(name)
+        rows.append(
+            {
+                **row,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "cka": cka.get("debiased"),
+                "cka_null_high": cka.get("null_high"),
+                **metrics,
+            }
+        )
+    others = dict.fromkeys(name for step in steps for name in step.metrics if name not in _COLUMNS)
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, *others])
+    measured = dict.fromkeys(["latency_ms", "peak_mib", *others], "float64")
+    return table.astype({**dict.fromkeys(["step", "removed", "seed", "transition"], "Int64"), **measured})

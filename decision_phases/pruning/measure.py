@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from decision_phases.engine import evaluate
 from decision_phases.errors import InputError
-from decision_phases.interventions import skip
-from decision_phases.pruning.curves import Step
+from decision_phases.interventions import Intervention
+from decision_phases.pruning.criteria.units import Cut, removal
+from decision_phases.pruning.objectives import Valuer, find_objective
 from decision_phases.pruning.orders import Chosen
 from decision_phases.pruning.setting import Setting
+from decision_phases.pruning.step import Step
+from decision_phases.pruning.timing import Cost, measure_costs
 from decision_phases.readout import DecisionObserver, Decisions, StateObserver, find_phases
+from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.similarity import alignment, decision_similarity
 
 
@@ -30,7 +34,7 @@ def measure(setting: Setting, name: str, chosen: Chosen, *, progress: bool) -> t
         One row a draw and step, step 0 included.
     """
     rows = [(seed, cut) for seed, cuts in chosen.cuts.items() for cut in cuts]
-    variants = [skip(*cut) for _, cut in rows]
+    variants = [removal(cut) for _, cut in rows]
     runs = evaluate(
         setting.model,
         setting.evaluation,
@@ -44,7 +48,31 @@ def measure(setting: Setting, name: str, chosen: Chosen, *, progress: bool) -> t
     for (seed, cut), run in zip(rows, runs, strict=True):
         step = row(name, seed, cut, run["decisions"], run["states"], chosen.values.get(cut))
         steps.append(replace(step, screening=chosen.screenings.get(cut)))
-    return tuple(sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step)))
+        setting.measuring.tell(setting.evaluation, FinalObserver(), run.variant, run["decisions"].final)
+    ordered = sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step))
+    return _with_more(setting, ordered, progress=progress)
+
+
+def _with_more(setting: Setting, steps: Sequence[Step], *, progress: bool) -> tuple[Step, ...]:
+    """The same steps with what else was asked for."""
+    cuts = [step.under for step in steps]
+    setting.measuring.tell(setting.evaluation, FinalObserver(), Intervention(), setting.intact.final)
+    metrics = {
+        name: Valuer(find_objective(name), setting.measuring)(cuts, progress=progress).tolist()
+        for name in setting.evaluate
+    }
+    costs: Sequence[Cost | None] = [None] * len(steps)
+    if setting.timing is not None:
+        costs = measure_costs(setting.model, cuts, setting.timing, seed=setting.seed)
+    return tuple(
+        replace(
+            step,
+            metrics={name: values[place] for name, values in metrics.items()},
+            latency_ms=None if cost is None else cost.latency_ms,
+            peak_mib=None if cost is None else cost.peak_mib,
+        )
+        for place, (step, cost) in enumerate(zip(steps, costs, strict=True))
+    )
 
 
 def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
@@ -53,7 +81,7 @@ def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
     def describe(
         name: str,
         seed: int | None,
-        cut: tuple[int, ...],
+        cut: Cut,
         decisions: Decisions,
         states: np.ndarray,
         value: float | None,
@@ -64,8 +92,10 @@ def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
         return Step(
             strategy=name,
             step=len(cut),
-            removed=cut[-1] if cut and nested else None,
-            cut=cut,
+            removed=cut[-1].layer if cut and nested else None,
+            cut=tuple(unit.layer for unit in cut),
+            parts=tuple(unit.part for unit in cut),
+            parameters=setting.n_parameters(cut),
             seed=seed,
             margin=float(decisions.final.margin.mean()),
             accuracy=decisions.final.accuracy,

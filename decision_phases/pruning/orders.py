@@ -1,22 +1,23 @@
-"""What a strategy removes: orders, ranked or searched, and windows."""
+"""What a strategy removes: every way of searching, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
 
 from tqdm.auto import tqdm
 
-from decision_phases.interventions import skip
+from decision_phases.pruning.criteria.units import PARTS, Cut, Unit, removal
 from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.rank import rank
 from decision_phases.pruning.ranking import Ranking
 from decision_phases.pruning.screening import Screening
-from decision_phases.pruning.search import greedy
+from decision_phases.pruning.search import as_values, best_cuts, swap_cut, weighing
 from decision_phases.pruning.setting import Setting
-from decision_phases.pruning.strategies import Strategy
-
-Cut = tuple[int, ...]
+from decision_phases.pruning.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Chosen:
     """The cuts of a strategy.
 
     Attributes:
-        cuts: Draw (None where there is one order) → cuts of 1, 2, … blocks.
+        cuts: Draw (None where there is one order) → cuts of 1, 2, … units.
         values: Cut → the objective or the score on what chose it, where there is one.
-        nested: Whether each cut is the one before with one layer more, behind.
+        nested: Whether each cut is the one before with one unit more, behind.
         screenings: Cut → how its candidates were screened, if they were.
     """
 
@@ -34,6 +35,183 @@ class Chosen:
     values: Mapping[Cut, float] = field(default_factory=dict)
     nested: bool = True
     screenings: Mapping[Cut, Screening] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search(ABC):
+    """A way of searching.
+
+    Attributes:
+        name: Its name.
+        by: What it goes by: a "criterion", which ranks units; an "objective", which values whole cuts; a "strategy",
+            whose cuts it refines; or its own "order".
+        what: What it removes, in a few words.
+    """
+
+    name: str
+    by: Literal["criterion", "objective", "strategy", "order"]
+    what: str
+
+    @abstractmethod
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """Choose what to remove, on the search questions or on texts.
+
+        Args:
+            setting: What all strategies share.
+            strategy: The strategy; it is applicable.
+            progress: Show bars.
+
+        Returns:
+            The cuts.
+        """
+
+
+class Draws(Search):
+    """Random orders from one pool."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        joint = len(PARTS[strategy.part]) > 1
+        by_number = {unit.depth if joint else unit.layer: unit for unit in setting.units(strategy)}
+        pool = RandomPool(tuple(by_number), setting.seed)
+        orders = {draw: [by_number[number] for number in pool.order(draw)] for draw in range(setting.draws)}
+        return Chosen({draw: in_order(setting, order) for draw, order in orders.items()})
+
+
+class Deepest(Search):
+    """From the deepest unit on."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        return Chosen({None: in_order(setting, setting.units(strategy)[::-1])})
+
+
+class Shallowest(Search):
+    """From the shallowest unit on."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        return Chosen({None: in_order(setting, setting.units(strategy))})
+
+
+class OneShot(Search):
+    """The least important units of one ranking."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        units, ranking = setting.units(strategy), _ranking(setting, strategy)
+        cuts = in_order(setting, [unit for unit in ranking.order if unit in units])
+        return Chosen({None: cuts}, {cut: _score(ranking, cut[-1]) for cut in cuts})
+
+
+class Iterative(Search):
+    """The least important unit, ranked anew after every removal."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        units = setting.units(strategy)
+        gone: Cut = ()
+        values: dict[Cut, float] = {}
+        steps = range(setting.steps(strategy))
+        for _ in tqdm(steps, disable=not progress, desc=f"{strategy.criterion}, iterative"):
+            left = [unit for unit in units if unit not in gone and setting.fits((*gone, unit))]
+            ranking = _ranking(setting, strategy, gone) if left else None
+            order = [] if ranking is None else [unit for unit in ranking.order if unit in left]
+            if ranking is None or not order:
+                break
+            gone = (*gone, order[0])
+            values[gone] = _score(ranking, order[0])
+        return Chosen({None: tuple(values)}, values)
+
+
+class Window(Search):
+    """For every number of blocks, the best run of neighbours."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        scope = setting.scope(strategy)
+        values: dict[Cut, float] = {}
+        sizes = range(1, setting.steps(strategy) + 1)
+        for size in tqdm(sizes, disable=not progress, desc=f"{strategy.criterion}, windows"):
+            runs = [tuple(Unit((layer,)) for layer in range(first, first + size)) for first in scope]
+            fitting = [
+                run for run in runs if {unit.layer for unit in run} <= set(scope) and setting.fits(run)
+            ]
+            ranking = _ranking(setting, strategy, size=size) if fitting else None
+            inside = {tuple(unit.layer for unit in run): run for run in fitting}
+            order = [] if ranking is None else [unit for unit in ranking.order if unit.layers in inside]
+            if ranking is None or not order:
+                break
+            values[inside[order[0].layers]] = _score(ranking, order[0])
+        return Chosen({None: tuple(values)}, values, nested=False)
+
+
+@dataclass(frozen=True)
+class Whole(Search):
+    """The best cut of each size by an objective.
+
+    Attributes:
+        beam: Whether several cuts of each size are kept, and not only the best.
+    """
+
+    beam: bool = False
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        valuer = setting.valuer(strategy.objective)
+        found = best_cuts(
+            setting.units(strategy),
+            weighing(valuer, screener=None if self.beam else setting.screener),
+            steps=setting.steps(strategy),
+            width=setting.width if self.beam else 1,
+            fits=setting.fits,
+            progress=f"{self.name} by {valuer.objective.name}" if progress else "",
+        )
+        valued = as_values(found, valuer.objective)
+        return Chosen(
+            {None: tuple(one.cut for one in valued)},
+            {one.cut: one.value for one in valued},
+            nested=not self.beam,
+            screenings={one.cut: one.screening for one in valued if one.screening},
+        )
+
+
+class Swaps(Search):
+    """The cuts of another strategy, each refined by swaps."""
+
+    def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
+        """See `Search.choose`."""
+        from decision_phases.pruning.strategies import find_strategy  # which lists strategies of this search
+
+        begun = find_strategy(strategy.start)
+        (cuts,) = choose(setting, begun, progress=progress).cuts.values()
+        valuer = setting.valuer(strategy.objective)
+        weigh, units = weighing(valuer), setting.units(strategy)
+        sign = 1.0 if valuer.objective.higher else -1.0
+        values: dict[Cut, float] = {}
+        for cut in tqdm(cuts, disable=not progress, desc=f"swaps by {valuer.objective.name}"):
+            better, worth = swap_cut(units, cut, weigh, fits=setting.fits)
+            values[better] = sign * worth
+        return Chosen({None: tuple(values)}, values, nested=False)
+
+
+#: Every way of searching. A new one is a class here; where it has a name of its own, a strategy in `STRATEGIES` too.
+SEARCHES: Mapping[str, Search] = MappingProxyType(
+    {
+        search.name: search
+        for search in (
+            OneShot("one_shot", "criterion", "what ranks lowest, ranked once"),
+            Iterative("iterative", "criterion", "what ranks lowest, ranked anew after every removal"),
+            Window("window", "criterion", "the run of neighbours that ranks lowest, anew for every number of blocks"),
+            Whole("greedy", "objective", "what leaves the objective best, re-measured after every removal"),
+            Whole("beam", "objective", "as greedy, keeping the best few cuts of each size", beam=True),
+            Swaps("swaps", "strategy", "the cuts of another strategy, swapping units while that helps"),
+            Draws("random", "order", "anything, in several orders"),
+            Deepest("deepest", "order", "the deepest left"),
+            Shallowest("shallowest", "order", "the shallowest left"),
+        )
+    }
+)  # fmt: skip
 
 
 def choose(setting: Setting, strategy: Strategy, *, progress: bool = False) -> Chosen:
@@ -47,77 +225,27 @@ def choose(setting: Setting, strategy: Strategy, *, progress: bool = False) -> C
     Returns:
         The cuts.
     """
-    scope = setting.scope(strategy)
-    steps = min(setting.up_to, len(scope))
-    if strategy.kind == "order":
-        return _given(setting, strategy, scope, steps)
-    if strategy.kind == "greedy":
-        return _searched(setting, strategy, scope, steps, progress=progress)
-    if strategy.kind == "window":
-        return _windows(setting, strategy, scope, steps, progress=progress)
-    return _ranked(setting, strategy, scope, steps, progress=progress)
+    return SEARCHES[strategy.search].choose(setting, strategy, progress=progress)
 
 
-def _prefixes(order: Cut) -> tuple[Cut, ...]:
-    return tuple(order[:k] for k in range(1, len(order) + 1))
+def in_order(setting: Setting, order: Sequence[Unit]) -> tuple[Cut, ...]:
+    """Cuts along an order of removal, as far as the budget goes.
 
+    A unit that does not fit any more is passed over for the next that does.
 
-def _given(setting: Setting, strategy: Strategy, scope: Cut, steps: int) -> Chosen:
-    if strategy.name == "random":
-        pool = RandomPool(scope, setting.seed)
-        return Chosen({draw: _prefixes(pool.order(draw)[:steps]) for draw in range(setting.draws)})
-    return Chosen({None: _prefixes(tuple(sorted(scope, reverse=strategy.name == "deepest"))[:steps])})
+    Args:
+        setting: What all strategies share.
+        order: What goes first, second, ….
 
-
-def _searched(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, progress: bool) -> Chosen:
-    found = greedy(
-        setting.model,
-        setting.search,
-        objective=strategy.objective,
-        candidates=scope,
-        steps=steps,
-        known=setting.known,
-        store=setting.store,
-        screen=setting.screener,
-        progress=progress,
-    )
-    cuts = _prefixes(tuple(step.removed for step in found))
-    steps_of = dict(zip(cuts, found, strict=True))
-    return Chosen(
-        {None: cuts},
-        {cut: step.value for cut, step in steps_of.items()},
-        screenings={cut: step.screening for cut, step in steps_of.items() if step.screening},
-    )
-
-
-def _ranked(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, progress: bool) -> Chosen:
-    """The least important blocks of one ranking, or of a new one after every removal."""
-    gone: Cut = ()
-    values: dict[Cut, float] = {}
-    rounds = tqdm(range(steps), disable=not progress, desc=f"{strategy.criterion}, {strategy.kind}")
-    ranking, least = _ranking(setting, strategy), list[int]()
-    for step in rounds:
-        if step and strategy.kind == "iterative":
-            ranking, least = _ranking(setting, strategy, gone), []
-        least = least or [layer for layer in ranking.layers if layer in scope and layer not in gone]
-        if not least:
-            break
-        gone = (*gone, least.pop(0))
-        values[gone] = _score(ranking, gone[-1])
-    return Chosen({None: _prefixes(gone)}, values)
-
-
-def _windows(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, progress: bool) -> Chosen:
-    """For every number of blocks, the best run of neighbours."""
-    cuts, values = list[Cut](), dict[Cut, float]()
-    for size in tqdm(range(1, steps + 1), disable=not progress, desc=f"{strategy.criterion}, windows"):
-        ranking = _ranking(setting, strategy, size=size)
-        inside = [unit.layers for unit in ranking.order if set(unit.layers) <= set(scope)]
-        if not inside:
-            break
-        cuts.append(inside[0])
-        values[inside[0]] = _score(ranking, inside[0][0])
-    return Chosen({None: tuple(cuts)}, values, nested=False)
+    Returns:
+        Cuts of 1, 2, … units.
+    """
+    cuts = list[Cut]()
+    for unit in order:
+        longer = (*(cuts[-1] if cuts else ()), unit)
+        if setting.fits(longer):
+            cuts.append(longer)
+    return tuple(cuts)
 
 
 def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int = 1) -> Ranking:
@@ -126,12 +254,13 @@ def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int 
         setting.search,
         by=strategy.criterion,
         texts=setting.texts,
+        part=strategy.part,
         size=size,
-        under=skip(*gone) if gone else None,
+        under=removal(gone) if gone else None,
         seed=setting.seed,
+        store=setting.store,
     )
 
 
-def _score(ranking: Ranking, layer: int) -> float:
-    place = next(i for i, unit in enumerate(ranking.units) if unit.layer == layer)
-    return float(ranking.scores[place])
+def _score(ranking: Ranking, unit: Unit) -> float:
+    return float(ranking.scores[ranking.units.index(unit)])

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from decision_phases.engine import Store
 from decision_phases.engine import texts as as_texts
 from decision_phases.models import ModelAccess, as_model
-from decision_phases.pruning.curves import Curves, Step
+from decision_phases.pruning.budget import Budget
+from decision_phases.pruning.checks import check_request, parts_of, with_controls
+from decision_phases.pruning.curves import Curves
+from decision_phases.pruning.ground import Known
 from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.rank import Texts
 from decision_phases.pruning.setting import Setting, divide, make_setting
+from decision_phases.pruning.step import Step
 from decision_phases.pruning.strategies import find_strategy
+from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
 
@@ -43,19 +49,24 @@ def prune(
     questions: Questions,
     *,
     by: str | Sequence[str] = "margin",
-    up_to: int = 6,
+    up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
     split: float | None = 0.5,
+    splits: int = 1,
     draws: int = 3,
     seed: int = 0,
     controls: bool = True,
+    objective: str = "margin",
+    width: int = 4,
+    evaluate: Collection[str] = (),
+    timing: str | Timing | None = None,
     texts: Texts | None = None,
     store: Store = None,
     screen: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> Curves:
-    """Remove blocks one after the other by several strategies, and watch what becomes of the decision.
+    """Remove blocks, attentions or MLPs by several strategies, and watch what becomes of the decision.
 
     Iterative Pruning (arXiv 2605.07271): after every step, accuracy, margins and Option Frequency at the surviving
     layers, the transition, CKA and the similarity of decisions with the intact model are kept.
@@ -63,23 +74,33 @@ def prune(
     Args:
         model: What `load` gives or takes.
         questions: A name, a file or questions.
-        by: Names in `STRATEGIES`.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
+        by: Names in `STRATEGIES`; or a criterion, an objective or a strategy and how to search by it ("kl:iterative",
+            "block_influence:window", "margin:beam", "sleb:swaps"), and behind that what to remove
+            ("margin:greedy:attention").
+        up_to: Most units to remove; or "30%", a share of the model's parameters; or a `Budget`.
+        protect: Layers never touched; the first and the last by default.
         split: Share of the questions that choose; the others measure. None uses all for both, and says so.
+        splits: Choose and measure again on so many splits in all, by the seeds that follow `seed`; the others are in
+            `.repeats`, and `.by_step()` has the spread over splits beside the interval within one.
         draws: Number of random orders.
         seed: Of the split, the pool, the bootstrap and the permutations.
-        controls: Also run "random" and "deepest", which no curve should be without.
-        texts: What criteria that need no labels are measured on, as `dp.texts` takes it (its fitting half); the search
-            questions by default.
+        controls: Also run "random" and "deepest", which no curve should be without, and random attentions or MLPs
+            beside strategies that remove such.
+        objective: What searches make best that have no objective of their own ("greedy", "beam", "swaps",
+            "within_silent", "within_decisive"): a name in `OBJECTIVES`.
+        width: How many cuts of each size a beam search keeps.
+        evaluate: What else is measured of every cut, on what did not choose: names in `OBJECTIVES`.
+        timing: Time forward passes of every cut: "1x128" for one sequence of 128 tokens, or a `Timing`.
+        texts: What criteria and objectives that need no labels are measured on, as `dp.texts` takes it: one half
+            chooses, the other measures. The questions by default.
         store: A store or its folder, where every evaluated cut is kept and found again.
-        screen: "bfloat16" or "float16": searches look at all candidates in it and confirm in the model's own precision
-            those that its errors leave open; `notes` say how many and with what chance of another choice.
+        screen: "bfloat16" or "float16": greedy searches look at all candidates in it and confirm in the model's own
+            precision those that its errors leave open; `notes` say how many and with what chance of another choice.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
 
     Returns:
-        The curves: `.to_pandas()`, `.plot()`, `.compare("margin", "random", step=4)`.
+        The curves: `.to_pandas()`, `.plot()`, `.summary()`, `.compare("margin", "random", step=4)`.
 
     Raises:
         InputError: If something does not fit, before anything runs.
@@ -90,42 +111,62 @@ def prune(
         >>> curves.strategies
         ('margin', 'random', 'deepest')
     """
-    access = as_model(model)
-    wanted = [by] if isinstance(by, str) else list(by)
-    names = list(dict.fromkeys([*wanted, *(("random", "deepest") if controls else ())]))
-    for name in names:
-        find_strategy(name)
-    search, evaluation = divide(access, questions, split, seed=seed, **settings)
-    setting = make_setting(
-        access,
-        search,
-        evaluation,
-        up_to=up_to,
-        protect=protect,
-        draws=draws,
-        seed=seed,
-        texts=fitting(texts, access),
-        store=store,
-        screen=screen,
+    access, timed = as_model(model), find_timing(timing)
+    names = with_controls([by] if isinstance(by, str) else list(by), wanted=controls)
+    check_request(
+        names,
+        model=access,
+        objective=objective,
+        width=width,
+        evaluate=evaluate,
+        timing=timed,
+        texts=texts,
+        split=split,
+        splits=splits,
     )
-    done = [(name, prune_one(setting, name, progress=progress)) for name in names]
-    return gather(setting, (step for _, steps in done for step in steps), names)
+    divided = [divide(access, questions, split, seed=seed + i, **settings) for i in range(splits)]
+    choosing, measuring = halves(texts, access)
+    made: list[Curves] = []
+    known: Known = {}
+    for search, evaluation in divided:
+        setting = make_setting(
+            access,
+            search,
+            evaluation,
+            up_to=up_to,
+            protect=protect,
+            draws=draws,
+            seed=seed,
+            texts=choosing,
+            held_out=measuring,
+            store=store,
+            screen=screen,
+            parts=parts_of(names),
+            objective=objective,
+            width=width,
+            evaluate=tuple(evaluate),
+            timing=timed,
+            known=known,
+        )
+        done = [step for name in names for step in prune_one(setting, name, progress=progress)]
+        made.append(gather(setting, done, names))
+    return replace(made[0], repeats=tuple(made[1:]))
 
 
-def fitting(given: Texts | None, model: ModelAccess) -> TextSet | None:
-    """Give texts to choose on: the half that fits, so that the other stays for measuring.
+def halves(given: Texts | None, model: ModelAccess) -> tuple[TextSet | None, TextSet | None]:
+    """Divide texts into those that choose and those that measure.
 
     Args:
-        given: What `dp.texts` takes, or None.
+        given: What `dp.texts` takes, or None. A half of a set chooses, and nothing is left to measure on.
         model: For texts that it writes itself.
 
     Returns:
-        The texts, or None.
+        Texts that choose, texts that measure.
     """
     if given is None:
-        return None
+        return None, None
     found = as_texts(given, model=model if given == "self" else None)
-    return found if found.half else found.fit
+    return (found, None) if found.half else (found.fit, found.evaluation)
 
 
 def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Curves:
@@ -145,16 +186,14 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     notes = ["Intervals are over questions and conditional on the cuts that were chosen."]
     if not split:
         notes.append("The same questions chose the cuts and measured them: searched curves are optimistic.")
-    short = {
-        name: len(setting.scope(find_strategy(name)))
-        for name in names
-        if not obstacles[name] and len(setting.scope(find_strategy(name))) < setting.up_to
-    }
-    notes += [
-        f"The strategy {name} ends at {n} blocks: its phase has no more that are not protected."
-        for name, n in short.items()
-    ]
+    notes += [note for name in names if not obstacles[name] for note in _ended(setting, name)]
     notes += [note for name in names for note in _screened(name, rows)]
+    if setting.timing is not None:
+        notes.append(
+            f"Times and memory are of forward passes of {setting.timing}, on {setting.model.device} as it then was."
+        )
+    parts = {name: find_strategy(name).part for name in names}
+    controls = {name: f"random_{part}" for name, part in parts.items() if part != "block"}
     return Curves(
         rows,
         setting.intact.chance,
@@ -163,7 +202,20 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         split,
         {name: why for name, why in obstacles.items() if why},
         tuple(notes),
+        setting.model.n_params,
+        controls,
     )
+
+
+def _ended(setting: Setting, name: str) -> list[str]:
+    """That a strategy cannot use up a budget of units."""
+    strategy, budget = find_strategy(name), setting.budget.units
+    there = len(setting.units(strategy))
+    if budget is None or there >= budget:
+        return []
+    noun = "blocks" if strategy.part == "block" else "units"
+    where = "its phase has" if strategy.scope != "all" else "there are"
+    return [f"The strategy {name} ends at {there} {noun}: {where} no more that are not protected."]
 
 
 def _screened(name: str, steps: Sequence[Step]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from decision_phases.engine import Store
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
@@ -39,6 +40,7 @@ def rank(
     limit: int | None = 64,
     confidence: float = 0.95,
     seed: int = 0,
+    store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> Ranking: ...
@@ -58,6 +60,7 @@ def rank(
     limit: int | None = 64,
     confidence: float = 0.95,
     seed: int = 0,
+    store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> Rankings: ...
@@ -76,6 +79,7 @@ def rank(
     limit: int | None = 64,
     confidence: float = 0.95,
     seed: int = 0,
+    store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> Ranking | Rankings:
@@ -96,6 +100,8 @@ def rank(
         limit: Use at most this many windows of the texts; None for all.
         confidence: Nominal coverage of the bootstrap intervals over questions, texts or windows.
         seed: Of everything random.
+        store: A store or its folder, where criteria that run the model keep what they saw and find it again; those
+            that take gradients or weights run anew.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
 
@@ -128,7 +134,7 @@ def rank(
     units = units_of(access, part, size=size, under=base)
     asked = None if questions is None else question_data(ask(access, questions, **settings))
     read = None if texts is None else text_data(access, texts, window=window, limit=limit, seed=seed)
-    on_texts = Request(access, units, read or asked, base, seed, progress)
+    on_texts = Request(access, units, read or asked, base, seed, progress, store)
     on_questions = on_texts if asked is None or read is None else replace(on_texts, data=asked, known={})
     requests = [on_questions if criterion.needs.labels else on_texts for criterion in criteria]
     for criterion, request in zip(criteria, requests, strict=True):

@@ -13,8 +13,10 @@ from scipy import stats
 
 from decision_phases.engine import Store
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention, skip
+from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
+from decision_phases.pruning.budget import Budget
+from decision_phases.pruning.checks import check_request, parts_of
 from decision_phases.pruning.prune import prune_one
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
@@ -135,10 +137,13 @@ class SafeCut:
         )
         if not self.found:
             return f"No cut is certified to lose less than {self.max_drop:.3f} of accuracy ({how})."
-        return (
-            f"Removing {len(self.layers)} blocks {sorted(self.layers)} is certified to lose less than "
-            f"{self.max_drop:.3f} of accuracy ({how})."
+        blocks = len(self.cut.removed_blocks) == len(self.layers)
+        what = (
+            f"{len(self.layers)} blocks {sorted(self.layers)}"
+            if blocks
+            else f"{len(self.layers)} units ({self.cut})"
         )
+        return f"Removing {what} is certified to lose less than {self.max_drop:.3f} of accuracy ({how})."
 
     __repr__ = __str__
 
@@ -181,7 +186,7 @@ def safe_cut(
     max_drop: float = 0.02,
     confidence: float = 0.95,
     by: str = "margin",
-    up_to: int = 6,
+    up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
     split: float = 0.4,
     seed: int = 0,
@@ -200,7 +205,7 @@ def safe_cut(
         max_drop: The loss of accuracy that must be ruled out.
         confidence: With which confidence.
         by: A strategy with one order: "margin", "accuracy", "deepest", …
-        up_to: Most blocks to remove.
+        up_to: Most units to remove, or a share of the parameters such as "30%".
         protect: Layers never removed; the first and the last by default.
         split: Share of the questions that choose; the others test.
         seed: Of split and search.
@@ -222,12 +227,13 @@ def safe_cut(
     if not (0 < max_drop < 1 and 0 < confidence < 1):
         msg = f"max_drop={max_drop} and confidence={confidence} given; both lie between 0 and 1, such as 0.02 and 0.95"
         raise InputError(msg)
-    if by == "random":
+    if find_strategy(by).search == "random":
         msg = (
-            "'random' draws several orders, of which none can be tested alone; give a strategy with one order"
+            f"{by!r} draws several orders, of which none can be tested alone; give a strategy with one order"
         )
         raise InputError(msg)
     access = as_model(model)
+    check_request([by], model=access)
     search, evaluation = divide(access, questions, split, seed=seed, **settings)
     n = len(evaluation)
     if drop_p_value(0, 0, n, max_drop) > 1 - confidence:
@@ -237,7 +243,16 @@ def safe_cut(
             f"changes: at least {needed} are needed (or a larger max_drop, a smaller split)"
         )
         raise InputError(msg)
-    setting = make_setting(access, search, evaluation, up_to=up_to, protect=protect, seed=seed, store=store)
+    setting = make_setting(
+        access,
+        search,
+        evaluation,
+        up_to=up_to,
+        protect=protect,
+        seed=seed,
+        store=store,
+        parts=parts_of([by]),
+    )
     obstacle = setting.obstacle(find_strategy(by))
     if obstacle:
         msg = f"the strategy {by!r} is not applicable: {obstacle}"
@@ -261,10 +276,10 @@ def safe_cut(
             for step, (lost, won, p) in zip(steps, tests, strict=False)
         ]
     )
-    layers = steps[int(table["certified"].sum()) - 1].cut if table["certified"].any() else ()
+    certified = steps[int(table["certified"].sum()) - 1] if table["certified"].any() else None
     return SafeCut(
-        skip(*layers) if layers else Intervention(),
-        layers,
+        Intervention() if certified is None else certified.under,
+        () if certified is None else certified.cut,
         max_drop,
         confidence,
         by,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
-from decision_phases.engine import Store, evaluate
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, twin
+from decision_phases.pruning.ground import Known
+from decision_phases.pruning.objectives import Valuer
 from decision_phases.pruning.screening import Errors, Screening, check_precision, choose
-from decision_phases.readout.decisions import Final
-from decision_phases.readout.observe import FinalObserver
-from decision_phases.tasks import EncodedQuestions
 
 
 class Screener:
@@ -50,31 +50,24 @@ class Screener:
         self.model, self.precision, self.at_random, self.risk, self.seed = (
             model, precision, at_random, risk, seed,
         )  # fmt: skip
-        self.rough: dict[tuple[str, Intervention], Final] = {}
+        self.rough: Known = {}
 
     @cached_property
     def twin(self) -> ModelAccess:
         """The model in low precision, loaded when it is first asked."""
         return twin(self.model, self.precision)
 
-    def say(
-        self, encoded: EncodedQuestions, variants: Sequence[Intervention], store: Store = None
-    ) -> list[Final]:
-        """What the twin decides.
+    def rather(self, valuer: Valuer) -> Valuer:
+        """The same objective on the same ground, by the twin.
 
         Args:
-            encoded: The questions.
-            variants: The cuts.
-            store: Where the engine keeps and finds results.
+            valuer: The objective, on what it is measured on.
 
         Returns:
-            Final decisions, one a cut.
+            The twin's values; what "intact" means is still the model itself.
         """
-        todo = [variant for variant in variants if (encoded.key, variant) not in self.rough]
-        if todo:
-            for run in evaluate(self.twin, encoded, todo, [FinalObserver()], store=store):
-                self.rough[encoded.key, run.variant] = run["final"]
-        return [self.rough[encoded.key, variant] for variant in variants]
+        ground = valuer.ground
+        return replace(valuer, ground=replace(ground, model=self.twin, known=self.rough, reference=ground))
 
 
 class ScreenedSearch:
@@ -82,55 +75,37 @@ class ScreenedSearch:
 
     Args:
         screener: The twin.
-        encoded: The search questions.
-        objective: Name of the objective.
-        measure: The objective.
-        store: Where the engine keeps and finds results.
+        valuer: The objective, on what it is measured on.
+        sign: 1 where more is better, −1 where less is.
     """
 
-    def __init__(
-        self,
-        screener: Screener,
-        encoded: EncodedQuestions,
-        objective: str,
-        measure: Callable[[Final], float],
-        store: Store = None,
-    ) -> None:
-        self.screener, self.encoded, self.measure, self.store = screener, encoded, measure, store
-        # One question more or less; a margin is as fine as the model's own numbers.
-        own = float(torch.finfo(screener.model.dtype).eps)
-        self.resolution = 1 / len(encoded) if objective == "accuracy" else own
+    def __init__(self, screener: Screener, valuer: Valuer, *, sign: float = 1.0) -> None:
+        self.screener, self.valuer, self.sign = screener, valuer, sign
+        # One question more or less; other values are as fine as the model's own numbers.
+        self.resolution = valuer.objective.resolution(valuer.ground)
         self.errors: list[Errors] = []
 
     def step(
-        self,
-        layers: Sequence[int],
-        variants: Sequence[Intervention],
-        known: Callable[[Intervention], Final | None],
-        confirm: Callable[[Sequence[Intervention]], None],
-    ) -> tuple[int, dict[int, float], Screening]:
-        """Choose one of the candidates.
+        self, layers: Sequence[int], variants: Sequence[Intervention]
+    ) -> tuple[Float[np.ndarray, " candidate"], Screening]:
+        """Weigh the candidates of one step, the best of them in the model's own precision.
 
         Args:
-            layers: The candidates, ascending.
+            layers: Where each candidate goes on removing; for the record.
             variants: The cut that each would make.
-            known: What is known of a cut in the model's own precision.
-            confirm: Makes it known.
 
         Returns:
-            The layer chosen, layer → objective (of those not confirmed, the low-precision one less its bias), and how
-            it was found.
+            What each is worth (of those not confirmed, the low-precision value less its bias), of which the last
+            highest is confirmed, and how it was found.
         """
 
         def exact(places: Sequence[int]) -> np.ndarray:
-            confirm([variants[i] for i in places])
-            return self._known([variants[i] for i in places], known)
+            return self.sign * self.valuer([variants[i] for i in places])
 
-        before = self._known(variants, known)
+        before = self.sign * self.valuer.known(variants)
         rough = before
         if np.isnan(before).any():
-            said = self.screener.say(self.encoded, variants, self.store)
-            rough = np.array([self.measure(final) for final in said])
+            rough = self.sign * self.screener.rather(self.valuer)(variants)
         found = choose(
             rough,
             exact,
@@ -151,11 +126,4 @@ class ScreenedSearch:
             found.half_width,
             found.chance,
         )
-        values = dict(zip(layers, found.estimate.tolist(), strict=True))
-        return layers[found.best], values, screening
-
-    def _known(
-        self, variants: Sequence[Intervention], known: Callable[[Intervention], Final | None]
-    ) -> np.ndarray:
-        finals = [known(variant) for variant in variants]
-        return np.array([np.nan if final is None else self.measure(final) for final in finals])
+        return found.estimate, screening

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,16 @@ from decision_phases.engine.observers import AnyObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.pruning.budget import check_budget
+from decision_phases.pruning.budget import Budget, check_budget, find_budget, n_parameters
+from decision_phases.pruning.criteria.data import text_data
+from decision_phases.pruning.criteria.units import Unit, units_of
+from decision_phases.pruning.ground import Ground, Known
+from decision_phases.pruning.objectives import Objective, Valuer, find_objective
 from decision_phases.pruning.screener import Screener
-from decision_phases.pruning.strategies import Strategy
+from decision_phases.pruning.strategy import Strategy
+from decision_phases.pruning.timing import Timing
 from decision_phases.readout import DecisionObserver, Decisions, Phases, StateObserver, ask, find_phases, read
 from decision_phases.readout.ask import Questions
-from decision_phases.readout.decisions import Final
 from decision_phases.store import ResultStore
 from decision_phases.tasks import EncodedQuestions, QuestionSet, TextSet
 from decision_phases.tasks import questions as as_set
@@ -36,13 +41,18 @@ class Setting:
         states: Its last residuals there, `[sequence, d_model]`.
         phases: Its phases on the search questions, which bound the phase-targeted strategies.
         candidates: Layers that are not protected.
-        up_to: Most blocks to remove.
+        budget: The most that may be removed.
         draws: Number of random orders.
         seed: Of the pool, the bootstrap and the permutations.
-        texts: What criteria that need no labels are measured on; None for the search questions.
+        texts: What criteria and objectives that need no labels choose on; None for the search questions.
+        held_out: Texts that measure; None if there are none.
         store: Where the engine keeps and finds results, if anywhere.
-        known: What is known on the search questions already: searches ask for the same cuts.
-        screener: What searches screen their candidates with, if anything.
+        known: What is known of cuts already: strategies, and splits of the same questions, ask for the same ones.
+        screener: What greedy searches screen their candidates with, if anything.
+        objective: What searches without an objective of their own go by, a name in `OBJECTIVES`.
+        width: How many cuts of each size a beam search keeps.
+        evaluate: What else is measured of every cut, names in `OBJECTIVES`.
+        timing: How forward passes are timed, if they are.
     """
 
     model: ModelAccess
@@ -52,16 +62,21 @@ class Setting:
     states: np.ndarray
     phases: Phases
     candidates: tuple[int, ...]
-    up_to: int
+    budget: Budget
     draws: int
     seed: int
     texts: TextSet | None = None
+    held_out: TextSet | None = None
     store: ResultStore | None = None
-    known: dict[Intervention, Final] = field(default_factory=dict, repr=False)
+    known: Known = field(default_factory=dict, repr=False)
     screener: Screener | None = None
+    objective: str = "margin"
+    width: int = 4
+    evaluate: tuple[str, ...] = ()
+    timing: Timing | None = None
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
-        """Layers that a strategy may remove.
+        """Layers that a strategy may touch.
 
         Args:
             strategy: The strategy.
@@ -72,6 +87,77 @@ class Setting:
         phases = {"silent": self.phases.silent, "decisive": self.phases.decisive}
         allowed = phases.get(strategy.scope, self.candidates)
         return tuple(layer for layer in self.candidates if layer in allowed)
+
+    def units(self, strategy: Strategy) -> tuple[Unit, ...]:
+        """What a strategy may remove.
+
+        Args:
+            strategy: The strategy.
+
+        Returns:
+            The units, in the order of computation.
+        """
+        scope = self.scope(strategy)
+        return tuple(unit for unit in units_of(self.model, strategy.part) if unit.layer in scope)
+
+    def steps(self, strategy: Strategy) -> int:
+        """Most units that a strategy can remove, whatever their size."""
+        there = len(self.units(strategy))
+        return there if self.budget.units is None else min(self.budget.units, there)
+
+    def fits(self, units: Collection[Unit]) -> bool:
+        """Whether a cut is within the budget.
+
+        Args:
+            units: What it removes.
+        """
+        if self.budget.units is not None and len(units) > self.budget.units:
+            return False
+        if sum(unit.part == "block" for unit in units) == self.model.n_layers:
+            return False
+        share = self.budget.parameters
+        return share is None or self.n_parameters(units) <= share * self._total
+
+    def n_parameters(self, units: Collection[Unit]) -> int:
+        """How many parameters a cut removes.
+
+        Args:
+            units: What it removes.
+        """
+        for unit in units:
+            if unit not in self._sizes:
+                self._sizes[unit] = n_parameters(self.model, [unit])
+        return sum(self._sizes[unit] for unit in units)
+
+    @cached_property
+    def _sizes(self) -> dict[Unit, int]:
+        return {}
+
+    @cached_property
+    def _total(self) -> int:
+        return self.model.n_params
+
+    def valuer(self, objective: str | Objective = "") -> Valuer:
+        """An objective on what chooses.
+
+        Args:
+            objective: The objective; "" for the comparison's own.
+
+        Returns:
+            What gives cuts their values.
+        """
+        return Valuer(find_objective(objective or self.objective), self._choosing)
+
+    @cached_property
+    def _choosing(self) -> Ground:
+        texts = None if self.texts is None else text_data(self.model, self.texts, seed=self.seed)
+        return Ground(self.model, self.search, texts, store=self.store, known=self.known)
+
+    @cached_property
+    def measuring(self) -> Ground:
+        """What cuts are measured on."""
+        texts = None if self.held_out is None else text_data(self.model, self.held_out, seed=self.seed)
+        return Ground(self.model, self.evaluation, texts, store=self.store, known=self.known)
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why a strategy cannot run, if so.
@@ -96,13 +182,16 @@ def make_setting(
     search: EncodedQuestions,
     evaluation: EncodedQuestions,
     *,
-    up_to: int,
+    up_to: int | str | Budget,
     protect: Collection[int] | None = None,
     draws: int = 3,
     seed: int = 0,
     texts: TextSet | None = None,
+    held_out: TextSet | None = None,
     store: Store = None,
     screen: str | None = None,
+    parts: Collection[str] = ("block",),
+    **more: Any,
 ) -> Setting:
     """Read the intact model and check the budget.
 
@@ -110,13 +199,16 @@ def make_setting(
         model: The model.
         search: Questions that choose.
         evaluation: Questions that measure.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
+        up_to: Most units to remove, or a share of the parameters such as "30%".
+        protect: Layers never touched; the first and the last by default.
         draws: Number of random orders.
         seed: Of everything random.
         texts: What criteria that need no labels are measured on; None for the search questions.
+        held_out: Texts that measure.
         store: Where the engine keeps and finds results.
         screen: "bfloat16" or "float16" for searches that screen their candidates in it.
+        parts: What will be removed, names in `PARTS`.
+        **more: `objective`, `width`, `evaluate`, `timing` and `known` of the setting.
 
     Returns:
         The setting.
@@ -125,12 +217,12 @@ def make_setting(
         InputError: If a protected layer does not exist, more is to be removed than is not protected, or the model has
             no twin to screen with.
     """
-    candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws)
+    candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws, parts=tuple(parts))
     screener = None if screen is None else Screener(model, screen, seed=seed)
-    known = as_store(store)
-    phases = find_phases(read(model, search, store=known), seed=seed)
+    kept = as_store(store)
+    phases = find_phases(read(model, search, store=kept), seed=seed)
     look: list[AnyObserver] = [DecisionObserver(), StateObserver()]
-    (run,) = evaluate(model, evaluation, [Intervention()], look, store=known)
+    (run,) = evaluate(model, evaluation, [Intervention()], look, store=kept)
     return Setting(
         model,
         search,
@@ -139,12 +231,14 @@ def make_setting(
         run["states"],
         phases,
         candidates,
-        up_to,
+        find_budget(up_to),
         draws,
         seed,
         texts,
-        known,
+        held_out,
+        kept,
         screener=screener,
+        **more,
     )
 
 

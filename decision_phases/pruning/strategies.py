@@ -1,40 +1,17 @@
-"""The named ways of choosing which blocks to remove."""
+"""The named ways of choosing what to remove."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
 
-from decision_phases.errors import unknown_name
-from decision_phases.pruning.criteria.registry import find_criterion
-
-Kind = Literal["greedy", "one_shot", "iterative", "window", "order"]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A way of choosing blocks.
-
-    Attributes:
-        name: Its name.
-        kind: How blocks are chosen. "greedy" re-measures an objective for every candidate after every step; "one_shot"
-            ranks by a criterion once, "iterative" after every step; "window" takes the run of neighbours that a
-            criterion ranks lowest, anew for every number of blocks; "order" is fixed beforehand.
-        objective: What a greedy search keeps high.
-        criterion: What ranks, a name in `CRITERIA`.
-        scope: Which blocks may be removed: all that are not protected, or those of one phase.
-        what: A sentence.
-    """
-
-    name: str
-    kind: Kind
-    objective: Literal["margin", "accuracy", ""]
-    scope: Literal["all", "silent", "decisive"]
-    what: str
-    criterion: str = ""
-
+from decision_phases.errors import InputError, unknown_name
+from decision_phases.pruning.criteria.registry import CRITERIA, find_criterion
+from decision_phases.pruning.criteria.units import PARTS
+from decision_phases.pruning.objectives import OBJECTIVES
+from decision_phases.pruning.orders import SEARCHES
+from decision_phases.pruning.strategy import Strategy
 
 _ONE_SHOT = (
     (
@@ -50,6 +27,7 @@ _ONE_SHOT = (
     ("magnitude", "magnitude_l2", "norm of the weights"),
     ("activation_magnitude", "relative_norm", "norm of what is added, relative to the residual"),
 )
+_SUBLAYERS = {"attention": "attentions", "mlp": "MLPs", "joint": "attentions and MLPs in one list"}
 
 #: Iterative pruning by decision margin (arXiv 2605.07271), and what it is compared with.
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
@@ -62,9 +40,16 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             Strategy(
                 "accuracy", "greedy", "accuracy", "all", "the block whose removal leaves the highest accuracy"
             ),
-            Strategy("within_silent", "greedy", "margin", "silent", "as margin, from the Silent Phase only"),
             Strategy(
-                "within_decisive", "greedy", "margin", "decisive", "as margin, from the Decisive Phase only"
+                "self_margin", "greedy", "self_margin", "all",
+                "the block whose removal leaves the largest margin of what the intact model chooses",
+            ),
+            Strategy("within_silent", "greedy", "", "silent", "as greedy, from the Silent Phase only"),
+            Strategy("within_decisive", "greedy", "", "decisive", "as greedy, from the Decisive Phase only"),
+            Strategy("greedy", "greedy", "", "all", "the block whose removal leaves the objective best"),
+            Strategy("beam", "beam", "", "all", "as greedy, keeping the best few cuts of each size"),
+            Strategy(
+                "swaps", "swaps", "", "all", "greedy cuts, swapping blocks while that helps", start="greedy"
             ),
             Strategy(
                 "sleb",
@@ -86,36 +71,121 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 Strategy(name, "one_shot", "", "all", f"the blocks that matter least: {what}", criterion)
                 for name, criterion, what in _ONE_SHOT
             ),
-            Strategy("random", "order", "", "all", "any block, several draws from one stored pool"),
-            Strategy("deepest", "order", "", "all", "the deepest block left"),
-            Strategy("shallowest", "order", "", "all", "the shallowest block left"),
+            *(
+                Strategy(
+                    f"cosine_{part}", "one_shot", "", "all",
+                    f"{noun}: those that turn the residual least (LLM-Drop, arXiv 2406.15786)", "cosine", part,
+                )
+                for part, noun in _SUBLAYERS.items()
+            ),
+            Strategy("random", "random", "", "all", "any block, several draws from one stored pool"),
+            *(
+                Strategy(f"random_{part}", "random", "", "all", f"any of the {noun}, several draws", part=part)
+                for part, noun in _SUBLAYERS.items()
+            ),
+            Strategy("deepest", "deepest", "", "all", "the deepest block left"),
+            Strategy("shallowest", "shallowest", "", "all", "the shallowest block left"),
         )
     }
-)
+)  # fmt: skip
 
-
-_CRITERIA = {name: strategy.criterion for name, strategy in STRATEGIES.items() if strategy.criterion}
-_SEARCHES: Mapping[str, Kind] = {"one_shot": "one_shot", "iterative": "iterative", "window": "window"}
+#: What no curve should be without.
+CONTROLS = ("random", "deepest")
 
 
 def find_strategy(name: str) -> Strategy:
     """Look a strategy up.
 
     Args:
-        name: Its name, or a criterion and how to search by it: "kl:iterative", "block_influence:window".
+        name: Its name; or a criterion, an objective or a strategy and how to search by it ("kl:iterative",
+            "block_influence:window", "margin:beam", "sleb:swaps"); and behind that, what is to be removed
+            ("margin:greedy:attention").
 
     Returns:
         The strategy.
 
     Raises:
         InputError: If there is none of that name; near ones are suggested.
+
+    Example:
+        >>> find_strategy("perplexity:beam").objective, find_strategy("kl:iterative:mlp").part
+        ('perplexity', 'mlp')
     """
-    criterion, colon, kind = name.partition(":")
-    if colon:
-        ranks = find_criterion(_CRITERIA.get(criterion, criterion)).name
-        if kind not in _SEARCHES:
-            raise unknown_name("search by a criterion", kind, _SEARCHES)
-        return Strategy(name, _SEARCHES[kind], "", "all", f"{kind.replace('_', ' ')} by {criterion}", ranks)
-    if name not in STRATEGIES:
-        raise unknown_name("strategy", name, STRATEGIES)
-    return STRATEGIES[name]
+    given, *rest = name.split(":")
+    if not rest:
+        if name not in STRATEGIES:
+            raise unknown_name("strategy", name, STRATEGIES)
+        return STRATEGIES[name]
+    search, part, *more = (*rest, "") if len(rest) == 1 else rest
+    if more:
+        msg = f"{name!r} has too many colons; a strategy is NAME, NAME:SEARCH or NAME:SEARCH:PART"
+        raise InputError(msg)
+    if part and part not in PARTS:
+        raise unknown_name("part", part, PARTS)
+    found = _combined(name, given, search, part)
+    if found.search == "window" and found.part != "block":
+        msg = (
+            f"{name!r}: only whole blocks have runs of neighbours; use one_shot or iterative for {found.part}"
+        )
+        raise InputError(msg)
+    return found
+
+
+def _combined(name: str, given: str, search: str, part: str) -> Strategy:
+    usable = {known: way for known, way in SEARCHES.items() if way.by != "order"}
+    if search not in usable:
+        raise unknown_name("search", search, usable)
+    known = STRATEGIES.get(given)
+    if usable[search].by == "criterion":
+        start = (
+            known
+            if known and known.criterion
+            else Strategy("", "", "", "all", "", find_criterion(given).name)
+        )
+        what = f"{search.replace('_', ' ')} by {given}"
+        return replace(start, name=name, search=search, what=what, part=part or start.part)
+    if known is None and given not in OBJECTIVES and given not in CRITERIA:
+        raise unknown_name("strategy, criterion or objective", given, {*STRATEGIES, *CRITERIA, *OBJECTIVES})
+    if usable[search].by == "objective":
+        return _by_objective(name, given, search, part, known)
+    return _refined(name, given, search, part, known)
+
+
+def _by_objective(name: str, given: str, search: str, part: str, known: Strategy | None) -> Strategy:
+    """A search among whole cuts, which a criterion of single units cannot value."""
+    if known is not None and SEARCHES[known.search].by == "objective":
+        start = known
+    elif given in OBJECTIVES:
+        start = Strategy("", "", given, "all", "", part=known.part if known else "block")
+    else:
+        others = ", ".join(f"{given}:{way.name}" for way in SEARCHES.values() if way.by == "criterion")
+        msg = (
+            f"{name!r}: {search} goes by what whole cuts are worth, and {given} ranks single units; use {others} or "
+            f"{given}:swaps, or an objective: {', '.join(OBJECTIVES)}"
+        )
+        raise InputError(msg)
+    return replace(start, name=name, search=search, what=f"{search} by {given}", part=part or start.part)
+
+
+def _refined(name: str, given: str, search: str, part: str, known: Strategy | None) -> Strategy:
+    """A refinement of what a strategy, an objective or a criterion finds by itself."""
+    start = given
+    if known is None:
+        start = f"{given}:greedy" if given in OBJECTIVES else f"{given}:one_shot"
+    if part:
+        way = find_strategy(start).search
+        start = f"{given}:{way}:{part}"
+    begun = find_strategy(start)
+    if begun.search == "random":
+        msg = f"{name!r}: {given} draws several orders, of which none is the one to refine; start from one order"
+        raise InputError(msg)
+    objective = given if given in OBJECTIVES else begun.objective
+    return Strategy(
+        name,
+        search,
+        objective,
+        begun.scope,
+        f"{given}, {search} refining its cuts",
+        part=begun.part,
+        start=start,
+    )

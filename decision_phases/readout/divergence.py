@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from decision_phases.engine.observers import ReadRows
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
+from decision_phases.store import Packed
 
 _CHUNK = 8192
 
@@ -29,7 +31,7 @@ class Endings:
 
     rows: tuple[Float[np.ndarray, "_ d_model"], ...] = field(repr=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of all values."""
         digest = hashlib.sha256()
@@ -120,6 +122,17 @@ class DivergenceObserver(Observer[Divergences]):
             msg = "the reference run was on other sequences; take it on the same ones"
             raise InputError(msg)
         return _Diverging(model, inputs, self.reference)
+
+    def pack(self, result: Divergences) -> Packed:
+        """Sums and counts."""
+        mean = float(result.kl.sum() / result.positions.sum())
+        return Packed({"kl_per_position": mean}, {"kl": result.kl, "positions": result.positions})
+
+    def unpack(
+        self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention
+    ) -> Divergences:
+        """Put a result together again."""
+        return Divergences(packed.arrays["kl"], packed.arrays["positions"])
 
 
 class _Diverging(Collector[Divergences]):

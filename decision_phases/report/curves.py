@@ -110,6 +110,47 @@ def _curve(strategy: str, points: Mapping[int, Rows], draws: int) -> Curve:
     return Curve(strategy, removed, accuracy, low, high, draws)
 
 
+def unit(pruning: Mapping[str, Rows]) -> str:
+    """Return what a step removes, in a word.
+
+    Args:
+        pruning: Strategy to rows, with ``parts`` where attentions or MLPs go by themselves.
+
+    Returns:
+        "block", or "unit".
+
+    Example:
+        >>> unit({"margin": [{"step": 1, "parts": ["block"]}]}), unit({"cosine_mlp": [{"parts": ["mlp"]}]})
+        ('block', 'unit')
+    """
+    parts = {part for rows in pruning.values() for row in rows for part in row.get("parts") or ()}
+    return "block" if parts <= {"block"} else "unit"
+
+
+def removed(row: Mapping[str, Any]) -> int | str | None:
+    """Return what a step removed.
+
+    Args:
+        row: A row of ``pruning``.
+
+    Returns:
+        The layer of a block; a part with its layer; the whole cut in words where steps do not remove one each; None
+        for the intact model.
+
+    Example:
+        >>> removed({"step": 1, "removed": 5}), removed({"step": 1, "removed": 5, "parts": ["mlp"]})
+        (5, 'mlp 5')
+        >>> removed({"step": 2, "removed": None, "cut": [3, 4], "under": "skip {3, 4}"}), removed({"step": 0})
+        ('skip {3, 4}', None)
+    """
+    if not row["step"]:
+        return None
+    layer, parts = row.get("removed"), row.get("parts") or ()
+    if layer is None:
+        return str(row.get("under") or ", ".join(map(str, row.get("cut") or ())))
+    return int(layer) if not parts or parts[-1] == "block" else f"{parts[-1]} {int(layer)}"
+
+
 def number(value: Any) -> float:
     """Return a JSON number as a float, NaN for null.
 

@@ -7,14 +7,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from decision_phases.plots import (
+    Area,
     margin_by_layer,
     option_frequency,
     option_frequency_by_category,
     pruning_curves,
     save_figure,
+    strategy_areas,
     transition_path,
 )
-from decision_phases.report.curves import curves, number, pair, paths
+from decision_phases.report.curves import curves, number, pair, paths, removed, unit
 from decision_phases.report.folder import RunFolder, read_run
 from decision_phases.report.frequency import MOST, category_frequencies, mean_frequency
 
@@ -27,8 +29,8 @@ def write_figures(folder: Path) -> tuple[Path, ...]:
 
     Returns:
         Paths of ``margin_by_layer.png`` and, where they were measured, ``option_frequency.png`` or
-        ``option_frequency_by_category.png``, ``pruning_curves.png`` and
-        one ``transition_path_<strategy>.png`` for each deterministic strategy.
+        ``option_frequency_by_category.png``, ``pruning_curves.png``,
+        one ``transition_path_<strategy>.png`` for each deterministic strategy, and ``comparison.png``.
 
     Raises:
         InputError: If the folder has no usable summary.
@@ -39,7 +41,7 @@ def write_figures(folder: Path) -> tuple[Path, ...]:
         decision_phases.errors.InputError: nowhere has no summary.json: give the folder that a run wrote.
     """
     run = read_run(folder)
-    drawn = {"margin_by_layer": _margin(run), **_frequency(run), **_pruning(run)}
+    drawn = {"margin_by_layer": _margin(run), **_frequency(run), **_pruning(run), **_comparison(run)}
     return tuple(save_figure(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items())
 
 
@@ -81,17 +83,37 @@ def _frequency_by_category(run: RunFolder) -> dict[str, Figure]:
 def _pruning(run: RunFolder) -> dict[str, Figure]:
     if not run.pruning:
         return {}
-    drawn = {"pruning_curves": pruning_curves(curves(run.pruning), chance=float(run.summary["chance"]))}
+    chance = float(run.summary["chance"])
+    drawn = {"pruning_curves": pruning_curves(curves(run.pruning), chance=chance, unit=unit(run.pruning))}
     for path in paths(run.pruning):
         rows = [row for row in path.rows if row.get("margin_by_layer") is not None]
         if path.seed is None and rows:
-            drawn[f"transition_path_{path.strategy}"] = transition_path(
+            drawn[f"transition_path_{path.strategy.replace(':', '-')}"] = transition_path(
                 np.stack([_numbers(row["margin_by_layer"]) for row in rows]),
                 [row.get("transition") for row in rows],
-                [row.get("removed") for row in rows],
+                [removed(row) for row in rows],
                 title=f"The transition as blocks go: {path.label}",
             )
     return drawn
+
+
+def _comparison(run: RunFolder) -> dict[str, Figure]:
+    if not run.comparison:
+        return {}
+    areas = []
+    for row in run.comparison["strategies"]:
+        middle, spread = number(row["area_split_mean"]), number(row["area_split_sd"])
+        areas.append(
+            Area(
+                row["strategy"],
+                number(row["area"]),
+                pair([row["area_low"], row["area_high"]]),
+                number(row["difference"]),
+                pair([row["low"], row["high"]]),
+                (middle - spread, middle + spread),
+            )
+        )
+    return {"comparison": strategy_areas(areas)}
 
 
 def _numbers(values: Iterable[float | int | None]) -> np.ndarray:

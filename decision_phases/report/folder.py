@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RunFolder:
         decisions: ``decisions.parquet``, one row for each question and layer; None if missing.
         pruning: Strategy to its rows, from the summary or, where a run was interrupted, ``pruning.parquet``.
         complete: Whether the run says that it finished.
+        comparison: ``comparison.json``; empty if strategies were not compared.
 
     Example:
         >>> run = RunFolder(Path("runs/x"), {}, {"complete": False}, None, {}, complete=False)
@@ -48,6 +49,7 @@ class RunFolder:
     decisions: pd.DataFrame | None
     pruning: Mapping[str, Sequence[Mapping[str, Any]]]
     complete: bool
+    comparison: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -80,7 +82,8 @@ def read_run(folder: Path) -> RunFolder:
         )
     pruning = summary.get("pruning") or _group(_read_table(folder / "pruning.parquet"))
     complete = bool(manifest) and manifest.get("complete", True) is not False
-    return RunFolder(folder, summary, manifest, decisions, pruning, complete=complete)
+    comparison = _read_json(folder / "comparison.json") or {}
+    return RunFolder(folder, summary, manifest, decisions, pruning, complete=complete, comparison=comparison)
 
 
 def _check(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -115,6 +118,8 @@ def _group(table: pd.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
     """Rows of pruning.parquet as the summary has them: missing numbers are None and arrays are lists."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     if table is not None:
+        if "split" in table:
+            table = table[table["split"] == 0]
         for row in json.loads(table.to_json(orient="records", double_precision=10)):
             row["accuracy_ci"] = [row.pop("accuracy_low", None), row.pop("accuracy_high", None)]
             row["cka"] = {"debiased": row.pop("cka", None), "null_high": row.pop("cka_null_high", None)}

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from decision_phases.plots.style import DARK, LIGHT, Palette
-from decision_phases.report.curves import paths
+from decision_phases.report.curves import paths, removed, unit
 from decision_phases.report.folder import RunFolder, read_run
 from decision_phases.report.payload import page_data
 from decision_phases.report.story import confidence, signed, span, tell
@@ -59,7 +59,7 @@ def write_report(folder: Path) -> Path:
 def _render(run: RunFolder) -> str:
     """The page of a run: text from the run is escaped, and only the page's own script may run in it."""
     environment = page_environment()
-    environment.filters.update(signed=signed, plain=_plain, span=span, text=_text)
+    environment.filters.update(signed=signed, plain=_plain, span=span, text=_text, percent=_percent)
     script, data = _script(), page_data(run)
     kept = [layer for layer, margin in enumerate(run.summary["margin"]) if margin is not None]
     return environment.get_template("report.html.j2").render(
@@ -68,6 +68,8 @@ def _render(run: RunFolder) -> str:
         manifest=run.manifest,
         story=tell(run),
         paths=paths(run.pruning),
+        unit=unit(run.pruning),
+        removed=removed,
         confidence=confidence(run),
         style=Markup(house_style_sheet()),  # noqa: S704
         script=Markup(script),  # noqa: S704
@@ -149,6 +151,10 @@ def _palette() -> str:
 
 def _plain(value: float | int | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from decision_phases.plots import Curve
 from decision_phases.plots.style import stroke
-from decision_phases.report.curves import Path, curves, paths
+from decision_phases.report.curves import Path, curves, paths, removed, unit
 from decision_phases.report.folder import RunFolder
 from decision_phases.report.frequency import MOST, category_frequencies, mean_frequency
 
@@ -49,6 +49,7 @@ def page_data(run: RunFolder) -> dict[str, Any]:
         "frequencies": _frequencies(run),
         "questions": None if run.decisions is None else question_data(run.decisions, run.summary["n_layers"]),
         "curves": [_curve(curve, rank) for rank, curve in enumerate(curves(run.pruning))],
+        "unit": unit(run.pruning),
         "paths": [_path(path) for path in paths(run.pruning)],
     }
 
@@ -174,8 +175,8 @@ def _step(row: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "step": row["step"],
-        "removed": _whole(row.get("removed")),
-        "cut": [int(layer) for layer in row.get("cut") or ()],
+        "removed": removed(row),
+        "cut": _blocks(row),
         "margin": margin,
         "accuracy": accuracy,
         "accuracy_ci": rounded(row.get("accuracy_ci") or (None, None)),
@@ -185,6 +186,13 @@ def _step(row: Mapping[str, Any]) -> dict[str, Any]:
         "cka_null": null,
         "similarity": similarity,
     }
+
+
+def _blocks(row: Mapping[str, Any]) -> list[int]:
+    """The layers that are gone altogether."""
+    cut = [int(layer) for layer in row.get("cut") or ()]
+    parts = row.get("parts") or ["block"] * len(cut)
+    return [layer for layer, part in zip(cut, parts, strict=True) if part == "block"]
 
 
 def _whole(value: float | int | None) -> int | None:

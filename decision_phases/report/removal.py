@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decision_phases.plots import Curve
-from decision_phases.report.curves import curves, paths
+from decision_phases.report.curves import curves, paths, unit
 from decision_phases.report.folder import RunFolder
 
 
@@ -25,24 +25,25 @@ def tell_pruning(run: RunFolder) -> str:
     found = curves(run.pruning)
     if not found:
         return _not_measured(run, "no blocks were removed")
-    most = max(int(curve.removed[-1]) for curve in found)
+    most, noun = max(int(curve.removed[-1]) for curve in found), unit(run.pruning)
     full = [_reached(curve) for curve in found if curve.removed[-1] == most]
     short = [
-        f"{_name(curve)} ends after {_blocks(int(curve.removed[-1]))}, at {curve.accuracy[-1]:.0%}"
+        f"{_name(curve)} ends after {_count(int(curve.removed[-1]), noun)}, at {curve.accuracy[-1]:.0%}"
         for curve in found
         if curve.removed[-1] < most
     ]
     start = "" if found[0].removed[0] else f"The intact model answers {found[0].accuracy[0]:.0%} correctly. "
-    ends = f" A phase ran out of blocks: {'; '.join(short)}." if short else ""
-    return f"{start}After {_blocks(most)} it answers {', '.join(full)}.{ends}{_phases_compared(found)}"
+    what = "A phase ran out of blocks" if noun == "block" else "There were no more to remove"
+    ends = f" {what}: {'; '.join(short)}." if short else ""
+    return f"{start}After {_count(most, noun)} it answers {', '.join(full)}.{ends}{_phases_compared(found)}"
 
 
 def _name(curve: Curve) -> str:
     return curve.name.replace("_", " ")
 
 
-def _blocks(count: int) -> str:
-    return f"{count} block{'s' * (count != 1)}"
+def _count(count: int, noun: str = "block") -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _reached(curve: Curve) -> str:
@@ -69,7 +70,7 @@ def _phases_compared(found: Sequence[Curve]) -> str:
     ]
     no_choice = f"; the {' and the '.join(spent)} Phase had no others to choose from" if spent else ""
     return (
-        f" With {_blocks(count)} chosen from the Silent Phase alone it answers {first}, from the Decisive Phase alone "
+        f" With {_count(count)} chosen from the Silent Phase alone it answers {first}, from the Decisive Phase alone "
         f"{second}{no_choice}."
     )
 
@@ -99,6 +100,46 @@ def tell_boundary(run: RunFolder) -> str:
     )
 
 
+def tell_comparison(run: RunFolder) -> str:
+    """Return which strategies keep more accuracy than random cuts, and which keep less.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        Sentences, or nothing where strategies were not compared.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tell_comparison(RunFolder(Path("."), {}, {}, None, {}, complete=True))
+        ''
+    """
+    compared = [row for row in run.comparison.get("strategies", ()) if row["difference"] is not None]
+    if not compared:
+        return ""
+    told = [row for row in compared if row["p_holm"] < 0.05]
+    groups = {
+        "more": [row["strategy"].replace("_", " ") for row in told if row["difference"] > 0],
+        "less": [row["strategy"].replace("_", " ") for row in told if row["difference"] < 0],
+    }
+    kept = [
+        f"{' and '.join(names)} {'keep' if len(names) > 1 else 'keeps'} {how}"
+        for how, names in groups.items()
+        if names
+    ]
+    rest = len(compared) - len(told)
+    least = max(row["minimum_detectable"] for row in compared)
+    unsure = (
+        f" {rest} of {len(compared)} cannot be told from random cuts; a difference of "
+        f"{least:.2f} would have been found in most cases."
+        if rest
+        else ""
+    )
+    if not kept:
+        return unsure.strip()
+    return f"Compared with random cuts of the same kind, {'; '.join(kept)} accuracy.{unsure}"
+
+
 def _not_measured(run: RunFolder, what: str) -> str:
     return f"In this run {what}." if run.complete else f"Not measured: when the run stopped, {what}."
 
@@ -122,7 +163,7 @@ def tell_movement(run: RunFolder) -> str:
         return _not_measured(run, "there is no removal order to follow")
     before, after = followed.rows[0].get("transition"), followed.rows[-1].get("transition")
     count = len(followed.rows[-1].get("cut") or ())
-    blocks = f"the strategy “{followed.label}” took {count} block{'s' * (count != 1)}"
+    blocks = f"the strategy “{followed.label}” took {_count(count, unit(run.pruning))}"
     if before is None and after is None:
         return f"There was no transition before {blocks}, and none after."
     if after is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decision_phases.report.curves import number, pair
 from decision_phases.report.folder import RunFolder
 from decision_phases.report.frequency import tell_frequency
-from decision_phases.report.removal import tell_boundary, tell_movement, tell_pruning
+from decision_phases.report.removal import tell_boundary, tell_comparison, tell_movement, tell_pruning
 
 _SHAPED = ("margin", "accuracy")
 
@@ -22,6 +22,7 @@ class Story:
         pruning: What removing blocks did.
         boundary: Where phase strategies saw the boundary, if not where the page shows it; else empty.
         movement: What happened to the transition.
+        comparison: Which strategies do better than random cuts; empty if that was not asked.
         missing: What an interrupted run lacks; empty if it is complete.
         conditional: What the numbers are conditional on.
 
@@ -38,6 +39,7 @@ class Story:
     movement: str
     missing: tuple[str, ...]
     conditional: tuple[str, ...]
+    comparison: str = ""
 
 
 def tell(run: RunFolder) -> Story:
@@ -67,6 +69,7 @@ def tell(run: RunFolder) -> Story:
         movement=tell_movement(run),
         missing=_missing(run),
         conditional=_conditional(run),
+        comparison=tell_comparison(run),
     )
 
 

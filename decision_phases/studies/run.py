@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,15 @@ from decision_phases.engine.lower import check_variant
 from decision_phases.models import ModelAccess
 from decision_phases.pruning import Curves, Setting, Step, prune_one
 from decision_phases.pruning.budget import check_budget
-from decision_phases.pruning.prune import fitting, gather
+from decision_phases.pruning.checks import check_request, parts_of
+from decision_phases.pruning.ground import Known
+from decision_phases.pruning.prune import gather, halves
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.sparsity import sparsify
+from decision_phases.pruning.timing import find_timing
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import ResultStore, read_json, write_json, write_table
+from decision_phases.studies.comparison import write_comparison
 from decision_phases.studies.keeping import kept_folder
 from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
@@ -35,8 +39,9 @@ def run_study(
     """Read the decisions, find the phases, prune by every strategy, and keep all of it in a folder.
 
     Files appear as soon as they are complete: `manifest.json`, `decisions.parquet`, `summary.json`, then
-    `pruning/<strategy>.json` after each strategy and `pruning.parquet`; `results/` has every variant that was run. An
-    interrupted run is a usable folder, and with `resume` no evaluated variant is run again.
+    `pruning/<strategy>.json` after each strategy and `pruning.parquet`; `results/` has every variant that was run. Of
+    further splits there is `pruning/split-<number>/<strategy>.json`, and a comparison is written last. An interrupted
+    run is a usable folder, and with `resume` no evaluated variant is run again.
 
     Args:
         model: The model.
@@ -55,9 +60,19 @@ def run_study(
     settings = replace(settings, strategies=tuple(dict.fromkeys(settings.strategies)))
     settings.check()
     chosen = choose_questions(settings)
-    search, evaluation = divide_questions(model, chosen, settings)
+    divided = [divide_questions(model, chosen, settings, split) for split in range(settings.splits)]
+    _, evaluation = divided[0]
     if settings.strategies:
-        check_budget(model, up_to=settings.up_to, protect=settings.protect, draws=settings.draws)
+        check_request(
+            settings.strategies, model=model, timing=find_timing(settings.timing), texts=settings.texts
+        )
+        check_budget(
+            model,
+            up_to=settings.up_to,
+            protect=settings.protect,
+            draws=settings.draws,
+            parts=parts_of(settings.strategies),
+        )
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
     if settings.sparsify is not None:
         made = sparsify(
@@ -73,7 +88,7 @@ def run_study(
         model, settings.arguments(), chosen.content_hash, seed=settings.seed, out=out, resume=resume
     ) as folder:
         first = _first_command(folder) if resume else ""
-        _run(model, settings, chosen, search, evaluation, folder, first or command, progress=progress)
+        _run(model, settings, chosen, divided, folder, first or command, progress=progress)
     return folder
 
 
@@ -87,16 +102,17 @@ def _run(
     model: ModelAccess,
     settings: RunSettings,
     chosen: QuestionSet,
-    search: EncodedQuestions,
-    evaluation: EncodedQuestions,
+    divided: Sequence[tuple[EncodedQuestions, EncodedQuestions]],
     folder: Path,
     command: str,
     *,
     progress: bool,
 ) -> None:
     """Measure and write, once everything is checked."""
+    (search, evaluation), *others = divided
     with closing(ResultStore(folder / "results")) as store:
-        setting = _setting(model, search, evaluation, settings, store) if settings.strategies else None
+        known: Known = {}
+        setting = _setting(model, search, evaluation, settings, store, known) if settings.strategies else None
         if setting is not None:
             decisions, search_phases = setting.intact, setting.phases
         else:
@@ -116,8 +132,19 @@ def _run(
             command=command,
         )
         write_json(folder / "summary.json", base)
-        if setting is not None:
-            _prune(setting, settings, folder, base, progress=progress)
+        if setting is None:
+            return
+        curves = _prune(setting, settings, folder, base, progress=progress)
+        repeats = []
+        for number, (choosing, measuring) in enumerate(others, 1):
+            again = _setting(model, choosing, measuring, settings, store, known)
+            steps = _steps(again, settings, folder / "pruning" / f"split-{number}", progress=progress)
+            repeats.append(gather(again, steps, settings.strategies))
+        if repeats:
+            curves = replace(curves, repeats=tuple(repeats))
+            write_table(folder / "pruning.parquet", curves.to_pandas())
+        if settings.compare:
+            write_comparison(folder, curves, settings)
 
 
 def choose_questions(settings: RunSettings) -> QuestionSet:
@@ -136,7 +163,7 @@ def choose_questions(settings: RunSettings) -> QuestionSet:
 
 
 def divide_questions(
-    model: ModelAccess, chosen: QuestionSet, settings: RunSettings
+    model: ModelAccess, chosen: QuestionSet, settings: RunSettings, number: int = 0
 ) -> tuple[EncodedQuestions, EncodedQuestions]:
     """Divide and encode the questions of a run; reading alone uses all of them.
 
@@ -144,6 +171,7 @@ def divide_questions(
         model: The model.
         chosen: The questions.
         settings: What to do.
+        number: Of the split; each has the seed that follows.
 
     Returns:
         Questions that choose, questions that measure.
@@ -152,7 +180,7 @@ def divide_questions(
         model,
         chosen,
         settings.split if settings.strategies else None,
-        seed=settings.seed,
+        seed=settings.seed + number,
         scoring=settings.scoring,
         shots=settings.shots,
         template=settings.template,
@@ -166,7 +194,9 @@ def _setting(
     evaluation: EncodedQuestions,
     settings: RunSettings,
     store: ResultStore,
+    known: Known,
 ) -> Setting:
+    choosing, measuring = halves(settings.texts, model)
     return make_setting(
         model,
         search,
@@ -175,9 +205,16 @@ def _setting(
         protect=settings.protect,
         draws=settings.draws,
         seed=settings.seed,
-        texts=fitting(settings.texts, model),
+        texts=choosing,
+        held_out=measuring,
         store=store,
         screen=settings.screen,
+        parts=parts_of(settings.strategies),
+        objective=settings.objective,
+        width=settings.width,
+        evaluate=settings.evaluate,
+        timing=find_timing(settings.timing),
+        known=known,
     )
 
 
@@ -206,13 +243,7 @@ def _prune(
     """Run what is not there yet, keeping each strategy as soon as it is through."""
     steps: list[Step] = []
     curves = gather(setting, steps, settings.strategies)
-    for name in settings.strategies:
-        path = folder / "pruning" / f"{name.replace(':', '-')}.json"
-        if path.exists():
-            mine = tuple(Step.from_record(record) for record in read_json(path))
-        else:
-            mine = prune_one(setting, name, progress=progress)
-            write_json(path, [step.to_record() for step in mine])
+    for mine in _by_strategy(setting, settings, folder / "pruning", progress=progress):
         steps += mine
         curves = gather(setting, steps, settings.strategies)
         if steps:
@@ -224,3 +255,22 @@ def _prune(
         }
         write_json(folder / "summary.json", {**base, **pruned})
     return curves
+
+
+def _steps(setting: Setting, settings: RunSettings, folder: Path, *, progress: bool) -> list[Step]:
+    """Every row of every strategy on one split."""
+    return [step for mine in _by_strategy(setting, settings, folder, progress=progress) for step in mine]
+
+
+def _by_strategy(
+    setting: Setting, settings: RunSettings, folder: Path, *, progress: bool
+) -> Iterator[tuple[Step, ...]]:
+    """The rows of one strategy after the other, from the folder where they are there already."""
+    for name in settings.strategies:
+        path = folder / f"{name.replace(':', '-')}.json"
+        if path.exists():
+            yield tuple(Step.from_record(record) for record in read_json(path))
+            continue
+        mine = prune_one(setting, name, progress=progress)
+        write_json(path, [step.to_record() for step in mine])
+        yield mine

@@ -33,8 +33,8 @@ class RunSettings:
         limit: Most questions used, a seeded subset stratified by category; None for all.
         split: Share of the questions that choose; the others measure. None uses all for both.
         strategies: Names of strategies; empty for reading only.
-        up_to: Most blocks to remove.
-        protect: Layers never removed; the first and the last by default.
+        up_to: Most units to remove, or a share of the parameters such as "30%".
+        protect: Layers never touched; the first and the last by default.
         draws: Random orders.
         texts: What criteria that need no labels are measured on; the search questions by default.
         seed: Of everything random.
@@ -43,6 +43,12 @@ class RunSettings:
         under: What is done to the model throughout, for reading; pruning starts from the intact model.
         sparsify: A method and its amount, such as "wanda:0.5", that set weights to zero throughout, for reading; it is
             calibrated on the texts.
+        objective: What searches make best that have no objective of their own.
+        width: How many cuts of each size a beam search keeps.
+        evaluate: What else is measured of every cut, names in `OBJECTIVES`.
+        splits: Choose and measure on so many splits of the questions.
+        timing: Shape of the forward passes that are timed, as "1x128"; None for no timing.
+        compare: Write the comparison of the strategies too.
         last_blocks: The second lens runs a layer's residual through this many last blocks; 0 leaves it out.
     """
 
@@ -54,7 +60,7 @@ class RunSettings:
     limit: int | None = 160
     split: float | None = 0.4
     strategies: tuple[str, ...] = DEFAULT_STRATEGIES
-    up_to: int = 6
+    up_to: int | str = 6
     protect: tuple[int, ...] | None = None
     draws: int = 3
     texts: str | None = None
@@ -62,6 +68,12 @@ class RunSettings:
     screen: str | None = None
     under: Intervention = field(default_factory=_intact)
     sparsify: str | None = None
+    objective: str = "margin"
+    width: int = 4
+    evaluate: tuple[str, ...] = ()
+    splits: int = 1
+    timing: str | None = None
+    compare: bool = False
     last_blocks: int = 2
 
     def quick(self) -> RunSettings:
@@ -71,19 +83,31 @@ class RunSettings:
             Settings with at most 40 questions, 2 blocks and 2 draws.
         """
         limit = 40 if self.limit is None else min(self.limit, 40)
-        return replace(self, limit=limit, up_to=min(self.up_to, 2), draws=min(self.draws, 2))
+        up_to = min(self.up_to, 2) if isinstance(self.up_to, int) else self.up_to
+        return replace(self, limit=limit, up_to=up_to, draws=min(self.draws, 2))
 
     def check(self) -> None:
         """Refuse what no model could make right, so that none need be loaded to find out.
 
         Raises:
-            InputError: If a strategy or a precision to screen in is not known, or pruning is to start from a model that
-                is cut already.
+            InputError: If a strategy, an objective or a precision to screen in is not known, a budget or a shape cannot
+                be read, an objective lacks its texts, or pruning is to start from a model that is cut already.
         """
-        from decision_phases.pruning.strategies import find_strategy
+        from decision_phases.pruning.budget import find_budget
+        from decision_phases.pruning.checks import check_request
+        from decision_phases.pruning.timing import find_timing
 
-        for name in self.strategies:
-            find_strategy(name)
+        find_budget(self.up_to)
+        check_request(
+            self.strategies,
+            objective=self.objective,
+            width=self.width,
+            evaluate=self.evaluate,
+            timing=find_timing(self.timing),
+            texts=self.texts,
+            split=self.split,
+            splits=self.splits,
+        )
         if self.screen is not None:
             from decision_phases.pruning.screening import check_precision
 
@@ -105,6 +129,6 @@ class RunSettings:
         """
         given = {**asdict(replace(self, under=_intact())), "under": str(self.under)}
         given["under_key"] = self.under.key  # what looks alike in words may hold other arrays
-        given["strategies"] = list(self.strategies)
+        given["strategies"], given["evaluate"] = list(self.strategies), list(self.evaluate)
         given["protect"] = None if self.protect is None else list(self.protect)
         return given

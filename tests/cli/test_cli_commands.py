@@ -117,6 +117,47 @@ class TestPrune:
         assert summary["questions"]["split"] is None or summary["questions"]["n_search"] == 40
         assert summary["n_questions"] == 40
 
+    def test_objective_texts_and_a_share_of_parameters_reach_the_run(self, type_in):
+        Path("texts.txt").write_text("A cow is hot.\n\nThe sun is cold.\n\nA dog is white.\n\nIce is wet.\n")
+        result = type_in(
+            "prune", "--by", "beam", "--objective", "perplexity", "--width", "2", "--texts", "texts.txt",
+            "--no-controls", *SMALL, "--up-to", "16%", "--out", "p",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        given = arguments_of(Path("p"))
+        assert [given[name] for name in ("objective", "width", "texts", "up_to")] == [
+            "perplexity", 2, "texts.txt", "16%",
+        ]  # fmt: skip
+        steps = summary_of(Path("p"))["pruning"]["beam"]
+        assert [step["step"] for step in steps] == [0, 1, 2]  # a block of tiny-llama is 7.5 % of it
+        assert steps[1]["search_value"] > 1  # a perplexity, not a margin
+
+
+class TestCompare:
+    def test_leaves_a_comparison_and_prints_it(self, type_in):
+        result = type_in(
+            "compare", "--by", "margin,cosine_mlp", "--splits", 2, "--evaluate", "self_margin", "--timing", "1x8",
+            *SMALL, "--out", "c",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        content = json.loads(Path("c/comparison.json").read_text())
+        names = ["margin", "cosine_mlp", "random_mlp", "random", "deepest"]
+        assert [row["strategy"] for row in content["strategies"]] == names
+        for name in ("comparison.parquet", "report.html", "figures/comparison.png"):
+            assert Path("c", name).is_file()
+        assert arguments_of(Path("c"))["compare"] is True
+        rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
+        assert rows["margin"][1:3] == ["2", f"{content['strategies'][0]['area']:.3f}"]
+        assert result.stdout.splitlines()[-2] == "folder  c"
+        table = pd.read_parquet("c/pruning.parquet")
+        assert {"self_margin", "latency_ms", "split"} <= set(table)
+        again = type_in(
+            "compare", "--by", "margin,cosine_mlp", "--splits", 2, "--evaluate", "self_margin", "--timing", "1x8",
+            *SMALL, "--out", "c", "--resume",
+        )  # fmt: skip
+        assert again.exit_code == 0, again.output
+        assert json.loads(Path("c/comparison.json").read_text()) == content
+
 
 class TestRead:
     def test_prints_every_layer_and_keeps_nothing(self, type_in):

@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from decision_phases.cli import main
-from decision_phases.pruning import STRATEGIES
+from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
-COMMANDS = ("run", "read", "prune", "spaces", "models", "questions")
+COMMANDS = ("run", "read", "prune", "compare", "spaces", "models", "questions")
 SHARED = "--model --questions --scoring --template --show-options --shots --limit --seed --device --dtype --backend"
 KEPT = "--out --resume --quick --no-progress --threads --skip --skip-attention --skip-mlp"
 
@@ -36,13 +36,13 @@ def test_every_command_explains_itself_with_examples(command):
     assert CliRunner().invoke(main, [command, "-h"]).exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["run", "read", "prune", "spaces"])
+@pytest.mark.parametrize("command", ["run", "read", "prune", "compare", "spaces"])
 def test_options_are_the_same_wherever_a_model_is_run(command):
     names = {flag for option in main.commands[command].params for flag in option.opts}
     assert names >= {*SHARED.split(), *KEPT.split()}
 
 
-@pytest.mark.parametrize("command", ["run", "prune"])
+@pytest.mark.parametrize("command", ["run", "prune", "compare"])
 def test_pruning_options_and_their_defaults_are_those_of_the_library(command):
     options = {option.name: option.default for option in main.commands[command].params}
     defaults = RunSettings()
@@ -55,7 +55,13 @@ def test_pruning_options_and_their_defaults_are_those_of_the_library(command):
 
 def test_help_names_everything_that_can_be_chosen():
     text = help_of("prune")
-    for name in (*SCORINGS, *TEMPLATES, *STRATEGIES):
+    for name in (
+        *SCORINGS,
+        *TEMPLATES,
+        *STRATEGIES,
+        *OBJECTIVES,
+        *(n for n, s in SEARCHES.items() if s.by != "order"),
+    ):
         assert name in text
 
 

@@ -1,7 +1,6 @@
 """Greedy search against an exhaustive one that runs every cut by itself."""
 
 from itertools import combinations
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,11 +9,12 @@ import torch
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip
-from decision_phases.pruning import OBJECTIVES, STRATEGIES, greedy
-from decision_phases.pruning.strategies import Kind
+from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES, Unit, greedy
 from decision_phases.readout import ask, read
+from decision_phases.readout.observe import FinalObserver
 
 CANDIDATES = (1, 2, 3, 4)
+LABELLED = [name for name, objective in OBJECTIVES.items() if objective.labels]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def by_force(tiny, encoded):
     return {cut: plain_scores(tiny, encoded, cut) for cut in cuts}
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LABELLED)
 def test_every_step_takes_the_best_of_all_cuts_measured_one_by_one(tiny, encoded, by_force, objective):
     found = greedy(tiny, encoded, objective=objective, candidates=CANDIDATES, steps=3)
     gone = ()
@@ -60,12 +60,14 @@ def test_every_step_takes_the_best_of_all_cuts_measured_one_by_one(tiny, encoded
             for layer in CANDIDATES
             if layer not in gone
         }
-        assert set(step.candidates) == set(values)
+        tried = {cut[-1].layer: value for cut, value in step.candidates.items()}
+        assert set(tried) == set(values)
         for layer, value in values.items():
-            assert step.candidates[layer] == pytest.approx(value, abs=1e-6)
-        assert step.removed == max(values, key=lambda layer: (round(values[layer], 6), layer))
-        assert step.value == step.candidates[step.removed]
-        gone = (*gone, step.removed)
+            assert tried[layer] == pytest.approx(value, abs=1e-6)
+        assert step.removed.layer == max(values, key=lambda layer: (round(values[layer], 6), layer))
+        assert step.value == step.candidates[step.cut]
+        gone = (*gone, step.removed.layer)
+        assert step.cut == tuple(Unit((layer,)) for layer in gone)
     assert len(set(gone)) == 3
 
 
@@ -73,23 +75,23 @@ def test_margins_and_accuracies_choose_differently_somewhere(by_force, encoded):
     """Otherwise the test above could not tell the two objectives apart."""
     orders = {
         objective: sorted(by_force, key=lambda cut: plain_value(by_force[cut], encoded.gold, objective))
-        for objective in OBJECTIVES
+        for objective in LABELLED
     }
     assert orders["margin"] != orders["accuracy"]
 
 
 def test_ties_go_to_the_deepest(planted, planted_setting):
     found = greedy(planted, planted_setting.search, objective="accuracy", candidates=(1, 2, 3, 4), steps=3)
-    assert [step.removed for step in found] == [4, 2, 1]
+    assert [step.removed.layer for step in found] == [4, 2, 1]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LABELLED)
 def test_a_block_that_does_nothing_goes_first_and_changes_no_number(planted, planted_setting, objective):
     encoded = planted_setting.search
     intact = read(planted, encoded)
     (step,) = greedy(planted, encoded, objective=objective, candidates=(3, 4), steps=1)
-    assert step.removed == 4
-    assert step.value == OBJECTIVES[objective](intact.final)
+    assert step.removed == Unit((4,))
+    assert step.value == OBJECTIVES[objective].of(intact.final, None).mean()
     without = read(planted, encoded, under=skip(4))
     kept = list(without.survivors)
     assert np.array_equal(without.scores[:, kept], intact.scores[:, kept])
@@ -101,14 +103,19 @@ def test_what_is_known_already_changes_no_choice_and_is_not_run_again(tiny, enco
     settings = {"objective": "margin", "candidates": CANDIDATES, "steps": 2}
     alone = greedy(tiny, encoded, **settings)
     first = greedy(tiny, encoded, **settings, known=known)
-    assert set(known) == {skip(layer) for layer in CANDIDATES} | {
-        skip(first[0].removed, layer) for layer in CANDIDATES if layer != first[0].removed
+    best = first[0].removed.layer
+    assert set(known) == {
+        (encoded.key, FinalObserver().key, skip(*cut))
+        for cut in [
+            *((layer,) for layer in CANDIDATES),
+            *((best, layer) for layer in CANDIDATES if layer != best),
+        ]
     }
 
     def refuse(*args, **kwargs):
         raise AssertionError("run again")
 
-    monkeypatch.setattr("decision_phases.pruning.search.evaluate", refuse)
+    monkeypatch.setattr("decision_phases.pruning.ground.evaluate", refuse)
     again = greedy(tiny, encoded, **settings, known=known)
     assert alone == first == again
 
@@ -117,7 +124,7 @@ def test_search_within_another_intervention_measures_under_it(tiny, encoded, by_
     (step,) = greedy(tiny, encoded, objective="margin", candidates=(2, 4), steps=1, under=skip(1))
     for layer in (2, 4):
         value = plain_value(by_force[tuple(sorted((1, layer)))], encoded.gold, "margin")
-        assert step.candidates[layer] == pytest.approx(value, abs=1e-6)
+        assert step.candidates[Unit((layer,)),] == pytest.approx(value, abs=1e-6)
 
 
 def test_more_steps_than_candidates_are_refused(tiny, encoded):
@@ -126,8 +133,11 @@ def test_more_steps_than_candidates_are_refused(tiny, encoded):
 
 
 def test_every_strategy_says_what_it_does():
-    assert {s.kind for s in STRATEGIES.values()} == set(get_args(Kind))
+    assert {s.search for s in STRATEGIES.values()} == set(SEARCHES)
     for name, strategy in STRATEGIES.items():
         assert strategy.name == name
         assert strategy.what
-        assert (strategy.kind == "greedy") == (strategy.objective in OBJECTIVES)
+        by = SEARCHES[strategy.search].by
+        assert bool(strategy.criterion) == (by == "criterion")
+        assert bool(strategy.start) == (by == "strategy")
+        assert not strategy.objective or (by == "objective" and strategy.objective in OBJECTIVES)

@@ -8,7 +8,8 @@ import pytest
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip
 from decision_phases.models import load
-from decision_phases.pruning import STRATEGIES, prune, rank
+from decision_phases.pruning import STRATEGIES, Unit, prune, rank
+from decision_phases.pruning.criteria import PARTS
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import make_setting
 from decision_phases.pruning.strategies import find_strategy
@@ -40,19 +41,21 @@ def test_ranked_cuts_stay_in_scope_and_grow_one_by_one(setting, name):
     assert [len(cut) for cut in cuts] == list(range(1, len(cuts) + 1))
     assert len(cuts) >= 1
     for cut in cuts:
-        assert set(cut) <= set(setting.candidates)
+        assert {unit.layer for unit in cut} <= set(setting.candidates)
+        assert {unit.part for unit in cut} <= set(PARTS[find_strategy(name).part])
         assert len(set(cut)) == len(cut)
         assert np.isfinite(chosen.values[cut])
     if chosen.nested:
         assert all(longer[: len(cut)] == cut for cut, longer in pairwise(cuts))
     else:
-        assert all(cut == tuple(range(cut[0], cut[0] + len(cut))) for cut in cuts)
+        layers = [[unit.layer for unit in cut] for cut in cuts]
+        assert all(run == list(range(run[0], run[0] + len(run))) for run in layers)
 
 
 def test_one_shot_takes_the_head_of_the_ranking(setting):
     (cuts,) = choose(setting, find_strategy("block_influence")).cuts.values()
     ranking = rank(setting.model, setting.search, by="block_influence", texts=TEXTS)
-    assert list(cuts[-1]) == [layer for layer in ranking.layers if layer in setting.candidates][:3]
+    assert list(cuts[-1]) == [unit for unit in ranking.order if unit.layer in setting.candidates][:3]
 
 
 def test_sleb_is_brute_force_over_perplexity(setting):
@@ -64,7 +67,7 @@ def test_sleb_is_brute_force_over_perplexity(setting):
             perplexity(setting.model, TEXTS, window=128, under=skip(*gone, layer)).value for layer in left
         ]
         gone = (*gone, left[int(np.argmin(values))])
-        assert cut == gone
+        assert cut == tuple(Unit((layer,)) for layer in gone)
 
 
 def test_curves_of_criteria_are_curves_like_any_other():
@@ -85,9 +88,7 @@ def test_curves_of_criteria_are_curves_like_any_other():
 def test_unknown_names_are_found_out_before_anything_runs():
     with pytest.raises(InputError, match="unknown criterion 'klx'; did you mean 'kl'"):
         find_strategy("klx:iterative")
-    with pytest.raises(
-        InputError, match="unknown search by a criterion 'itertive'; did you mean 'iterative'"
-    ):
+    with pytest.raises(InputError, match="unknown search 'itertive'; did you mean 'iterative'"):
         find_strategy("kl:itertive")
     with pytest.raises(InputError, match="unknown strategy 'slebb'"):
         find_strategy("slebb")

@@ -9,7 +9,7 @@ import pytest
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip
-from decision_phases.pruning import STRATEGIES, RandomPool, prune, prune_one
+from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import ask, find_phases, read
 
@@ -127,18 +127,18 @@ def test_cuts_grow_by_one_block_a_step_and_searches_keep_their_value(fresh):
             assert [step.step for step in own] == list(range(len(own)))
             assert own[0].cut == () and own[0].removed is None  # noqa: PT018
             for before, after in pairwise(own):
-                if STRATEGIES[name].kind == "window":
+                if STRATEGIES[name].search in ("window", "beam", "swaps"):
                     assert (len(after.cut), after.removed) == (after.step, None)
                 else:
                     assert after.cut == (*before.cut, after.removed)
-        searched = STRATEGIES[name].kind != "order"
+        searched = SEARCHES[STRATEGIES[name].search].by != "order"
         assert all((step.search_value is not None) == (searched and step.step > 0) for step in steps)
 
 
 def test_random_draws_come_from_the_pool_however_many_are_asked_for(fresh):
     pool = RandomPool(fresh.candidates, fresh.seed)
     for draws, up_to in ((1, 2), (3, 4)):
-        steps = prune_one(replace(fresh, draws=draws, up_to=up_to), "random")
+        steps = prune_one(replace(fresh, draws=draws, budget=Budget(up_to)), "random")
         assert {step.seed for step in steps} == set(range(draws))
         for draw in range(draws):
             last = [step for step in steps if step.seed == draw][-1]
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tiny, facts, monkeypa
     def refuse(*args, **kwargs):
         raise AssertionError("ran")
 
-    for module, name in (("setting", "evaluate"), ("setting", "read"), ("search", "evaluate")):
+    for module, name in (("setting", "evaluate"), ("setting", "read"), ("ground", "evaluate")):
         monkeypatch.setattr(import_module(f"decision_phases.pruning.{module}"), name, refuse)
     with pytest.raises(InputError, match=message):
         prune(tiny, facts, **settings)

@@ -229,15 +229,15 @@ def test_a_screened_search_chooses_the_same_and_confirms_fewer(deep, facts, obje
     for step, expected in zip(found, full, strict=True):
         assert step.screening.precision == "bfloat16"
         assert step.screening.candidates == len(step.candidates) == len(expected.candidates)
-        assert step.removed in step.screening.confirmed
+        assert step.removed.layer in step.screening.confirmed
         assert 0 <= step.screening.chance <= 0.01
         assert (step.screening.band > 0) == (len(step.screening.confirmed) < step.screening.candidates)
         assert f"{len(step.screening.confirmed)} of {step.screening.candidates} confirmed" in str(
             step.screening
         )
-        for layer, value in step.candidates.items():
-            near = 1e-6 if layer in step.screening.confirmed else step.screening.band
-            assert value == pytest.approx(expected.candidates[layer], abs=near)
+        for cut, value in step.candidates.items():
+            near = 1e-6 if cut[-1].layer in step.screening.confirmed else step.screening.band
+            assert value == pytest.approx(expected.candidates[cut], abs=near)
     assert [step.screening for step in full] == [None] * 2
 
 
@@ -256,8 +256,7 @@ def test_a_screener_is_shared_and_what_is_known_needs_none(deep, facts, monkeypa
     def refuse(*args, **kwargs):
         raise AssertionError("run again")
 
-    monkeypatch.setattr("decision_phases.pruning.search.evaluate", refuse)
-    monkeypatch.setattr("decision_phases.pruning.screener.evaluate", refuse)
+    monkeypatch.setattr("decision_phases.pruning.ground.evaluate", refuse)
     again = greedy(deep, encoded, **settings, known=known, screen=screener)
     assert [step.removed for step in again] == [step.removed for step in first]
     assert [len(step.screening.confirmed) for step in again] == [12, 11]
@@ -273,7 +272,7 @@ def test_screening_keeps_ties_for_the_deepest(planted, planted_setting):
         steps=3,
         screen="bfloat16",
     )
-    assert [step.removed for step in found] == [4, 2, 1]
+    assert [step.removed.layer for step in found] == [4, 2, 1]
 
 
 def test_curves_say_what_was_left_to_chance_also_after_they_were_kept(deep, facts):

@@ -15,6 +15,7 @@ from decision_phases.models import ModelAccess
 from decision_phases.pruning.criteria.contract import Request
 from decision_phases.pruning.criteria.data import Positions
 from decision_phases.pruning.criteria.units import Unit
+from decision_phases.store import Packed
 
 #: Tokens in a batch: every layer's stream at every position is held until the batch is through.
 _MAX_TOKENS = 1024
@@ -117,6 +118,14 @@ class ChangeObserver(Observer[Change]):
         """Begin with one variant."""
         return _Reducing(self, inputs)
 
+    def pack(self, result: Change) -> Packed:
+        """The dot products."""
+        return Packed(arrays={"before": result.before, "across": result.across, "added": result.added})
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Change:
+        """Put a result together again."""
+        return Change(*(packed.arrays[name] for name in ("before", "across", "added")))
+
     def around(self, unit: Unit, rows: ReadRows) -> tuple[Tensor, Tensor]:
         """The stream before and behind a unit.
 
@@ -176,7 +185,7 @@ def changes(request: Request, positions: Positions) -> tuple[Change, Int[np.ndar
         look = ChangeObserver(request.units, sequential=request.model.capabilities.resid_mid)
         (run,) = evaluate(
             request.model, sequences, [request.under], [look],
-            max_tokens=_MAX_TOKENS, progress=request.progress,
+            store=request.store, max_tokens=_MAX_TOKENS, progress=request.progress,
         )  # fmt: skip
         groups = np.repeat(request.measured.groups, [len(s.read) for s in sequences])
         return run["change"], groups

@@ -17,6 +17,7 @@ from decision_phases.pruning.criteria.contract import ON_STREAM, Criterion, Need
 from decision_phases.pruning.criteria.data import Positions
 from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.readout.similarity import debiased_cka
+from decision_phases.store import Packed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class CKACriterion(Criterion):
         """See `Criterion.score`."""
         sequences = request.measured.reading(self.positions)
         look = _Around(request)
-        (run,) = evaluate(request.model, sequences, [request.under], [look], progress=request.progress)
+        (run,) = evaluate(
+            request.model, sequences, [request.under], [look], store=request.store, progress=request.progress
+        )
         states: Float[np.ndarray, "side unit sequence d_model"] = run[look.name]
         return Scores(
             np.array([_distance(request, i, x, y) for i, (x, y) in enumerate(zip(*states, strict=True))])
@@ -75,6 +78,12 @@ class _Around(Observer[np.ndarray]):
 
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[np.ndarray]:
         return _Keeping(self.look, len(inputs.sequences), model.d_model)
+
+    def pack(self, result: np.ndarray) -> Packed:
+        return Packed(arrays={"states": result})
+
+    def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> np.ndarray:
+        return packed.arrays["states"]
 
 
 class _Keeping(Collector[np.ndarray]):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from decision_phases.engine import Store
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -57,6 +58,7 @@ class Request:
         under: What else is done to the model, and is what "intact" means here.
         seed: Of everything random.
         progress: Show bars.
+        store: Where the engine keeps and finds results.
         known: What has been computed already, which criteria share.
     """
 
@@ -66,6 +68,7 @@ class Request:
     under: Intervention = field(default_factory=Intervention)
     seed: int = 0
     progress: bool = False
+    store: Store = None
     known: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -167,17 +170,29 @@ class Criterion(ABC):
         Raises:
             InputError: If part, data or model are not what the criterion needs.
         """
-        if part not in self.parts:
-            msg = (
-                f"{self.name} is defined for part={', '.join(self.parts)}, not for {part!r}; use cosine there"
-            )
-            raise InputError(msg)
+        self.check_model(model, part)
         if self.needs.data and data is None:
             what = "questions" if self.needs.labels else "questions or texts="
             msg = f"{self.name} is measured on data, and none is given; give {what}"
             raise InputError(msg)
         if self.needs.labels and data is not None and data.encoded is None:
             msg = f"{self.name} compares with right answers, which texts do not have; give questions"
+            raise InputError(msg)
+
+    def check_model(self, model: ModelAccess, part: str) -> None:
+        """Refuse a part or a model that cannot be scored.
+
+        Args:
+            model: The model.
+            part: A name in `PARTS`.
+
+        Raises:
+            InputError: If part or model are not what the criterion needs.
+        """
+        if part not in self.parts:
+            msg = (
+                f"{self.name} is defined for part={', '.join(self.parts)}, not for {part!r}; use cosine there"
+            )
             raise InputError(msg)
         why = quantised(model) if self.needs.gradients or self.needs.raw_weights else ""
         if why:

@@ -30,6 +30,7 @@ class KLCriterion(Criterion):
             data.sequences,
             list(map(request.without, request.units)),
             [look],
+            store=request.store,
             progress=request.progress,
         )
         sums = np.stack([run[look.name].kl for run in runs])

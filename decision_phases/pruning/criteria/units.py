@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,26 @@ class Unit:
         if len(self.layers) == 1:
             return f"{self.part} {self.layer}"
         return f"{self.part}s {self.layer}–{self.layers[-1]}"
+
+
+#: What is removed, in the order of removal.
+Cut = tuple[Unit, ...]
+
+
+def removal(units: Iterable[Unit]) -> Intervention:
+    """The removal of several units.
+
+    Args:
+        units: The units; they do not overlap.
+
+    Returns:
+        The cut; the empty intervention if there are none.
+
+    Example:
+        >>> removal([Unit((5,)), Unit((2,), "mlp")]), removal([])
+        (<Intervention: skip {5} + skip mlp {2}>, <Intervention: intact>)
+    """
+    return Intervention(tuple(edit for unit in units for edit in unit.cut.edits))
 
 
 def units_of(

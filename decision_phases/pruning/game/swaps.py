@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,13 @@ class Swapped:
     settled: bool
 
 
-def improve_by_swaps(game: Game, mask: Bool[np.ndarray, " unit"], *, rounds: int = 3) -> Swapped:
+def improve_by_swaps(
+    game: Game,
+    mask: Bool[np.ndarray, " unit"],
+    *,
+    rounds: int | None = 3,
+    allowed: Callable[[Bool[np.ndarray, " unit"]], bool] | None = None,
+) -> Swapped:
     """Take the best swap of a kept and a removed unit, as long as one improves the value.
 
     A ranking scores units one by one; swaps are measured on the game itself, and so see pairs that a ranking cannot.
@@ -38,7 +45,8 @@ def improve_by_swaps(game: Game, mask: Bool[np.ndarray, " unit"], *, rounds: int
     Args:
         game: The game itself, not a surrogate of it.
         mask: Where to begin.
-        rounds: Most swaps.
+        rounds: Most swaps; None for as many as help.
+        allowed: Which masks may be reached, such as those within a budget; all by default.
 
     Returns:
         The mask found, at least as good as the one given.
@@ -54,11 +62,14 @@ def improve_by_swaps(game: Game, mask: Bool[np.ndarray, " unit"], *, rounds: int
     value = start = float(game(mask[None])[0])
     swaps: list[tuple[int, int]] = []
     settled = False
-    while len(swaps) < rounds and not settled:
+    while (rounds is None or len(swaps) < rounds) and not settled:
         pairs = [(int(back), int(gone)) for back in np.flatnonzero(~best) for gone in np.flatnonzero(best)]
         tried = np.repeat(best[None], len(pairs), axis=0)
         for row, (back, gone) in zip(tried, pairs, strict=True):
             row[[back, gone]] = True, False
+        if allowed is not None:
+            within = np.array([allowed(row) for row in tried], dtype=bool)
+            tried, pairs = tried[within], [pair for pair, ok in zip(pairs, within, strict=True) if ok]
         values = game(tried) if pairs else np.array([])
         settled = not (values > value).any()
         if not settled:

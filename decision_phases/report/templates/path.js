@@ -54,7 +54,7 @@ function drawPath(holder, width, path) {
   svg(drawing, "text", { x: left - 10, y: 14, "text-anchor": "end" }, "removed");
   path.steps.forEach((row, i) => {
     const y = top + i * height;
-    svg(drawing, "text", { x: left - 10, y: y + height / 2 + 4, "text-anchor": "end" }, row.removed === null ? "intact" : `− ${row.removed}`);
+    svg(drawing, "text", { x: left - 10, y: y + height / 2 + 4, "text-anchor": "end" }, row.removed === null ? "intact" : typeof row.removed === "number" ? `− ${row.removed}` : String(row.step));
     for (let layer = 0; layer < data.n_layers; layer += 1) {
       const value = row.by_layer[layer];
       if (known(value)) square(drawing, left + layer * cell, y, cell, height, tone(value, largest));

@@ -34,7 +34,7 @@ function pruningChart() {
     for (const value of ticks(0, 1, 5)) svg(drawing, "line", { class: "axis", x1: left, x2: right, y1: y(value), y2: y(value) });
     const every = Math.max(1, Math.ceil((most * 24) / (right - left)));
     for (let n = 0; n <= most; n += every) svg(drawing, "text", { x: x(n), y: bottom + 17, "text-anchor": "middle" }, String(n));
-    svg(drawing, "text", { x: right, y: bottom + 35, "text-anchor": "end" }, "blocks removed");
+    svg(drawing, "text", { x: right, y: bottom + 35, "text-anchor": "end" }, `${data.unit}s removed`);
     svg(drawing, "line", { class: "chance", x1: left, x2: right, y1: y(data.chance), y2: y(data.chance) });
     svg(drawing, "text", { x: left + 4, y: y(data.chance) - 5 }, `chance ${plain(data.chance, 2)}`);
     guide = svg(drawing, "line", { class: "guide", y1: top, y2: bottom });
@@ -50,14 +50,14 @@ function pruningChart() {
     guide.setAttribute("x2", x(count));
   };
   const again = mount(holder, draw);
-  const describe = () => `${count} blocks removed: ${data.curves.map((c) => `${c.label} ${plain(at(c, count)?.accuracy)}`).join(", ")}`;
+  const describe = () => `${count} ${data.unit}s removed: ${data.curves.map((c) => `${c.label} ${plain(at(c, count)?.accuracy)}`).join(", ")}`;
   const set = (value) => {
     count = value;
     place();
     say();
     pruningNumbers(count);
   };
-  const say = slider(holder, "Blocks removed", () => count, set, most, describe);
+  const say = slider(holder, `${data.unit === "block" ? "Blocks" : "Units"} removed`, () => count, set, most, describe);
   pointing(holder, (pixel) => set(Math.max(0, Math.min(most, Math.round(x.invert(pixel))))));
   for (const curve of data.curves) legendItem(curve, (name) => {
     focus = name;
@@ -101,7 +101,7 @@ function pruningNumbers(count) {
   const found = data.curves.map((curve) => [curve, at(curve, count)]).filter(([, point]) => point && known(point.accuracy));
   found.sort((a, b) => b[1].accuracy - a[1].accuracy);
   side.replaceChildren(
-    html("h3", { "data-field": "count" }, count === 0 ? "Intact" : `${count} block${count === 1 ? "" : "s"} removed`),
+    html("h3", { "data-field": "count" }, count === 0 ? "Intact" : `${count} ${data.unit}${count === 1 ? "" : "s"} removed`),
     html("p", { class: "note" }, "accuracy, highest first"),
     html("dl", {}, found.map(([curve, point]) => {
       const line = html("div", {}, [html("dt", {}, curveName(curve)), html("dd", { "data-strategy": curve.name }, plain(point.accuracy))]);

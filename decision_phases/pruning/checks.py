@@ -1,0 +1,128 @@
+"""What a comparison is asked for, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from decision_phases.errors import InputError
+from decision_phases.models import ModelAccess
+from decision_phases.pruning.criteria.registry import find_criterion
+from decision_phases.pruning.criteria.units import units_of
+from decision_phases.pruning.objectives import Objective, find_objective
+from decision_phases.pruning.orders import SEARCHES
+from decision_phases.pruning.rank import Texts
+from decision_phases.pruning.search import check_width
+from decision_phases.pruning.strategies import CONTROLS, STRATEGIES, find_strategy
+from decision_phases.pruning.strategy import Strategy
+from decision_phases.pruning.timing import Timing, check_timing
+from decision_phases.tasks import TextSet
+
+
+def with_controls(names: Iterable[str], *, wanted: bool = True) -> list[str]:
+    """Add what no curve should be without.
+
+    Args:
+        names: Strategies asked for.
+        wanted: Whether to add anything.
+
+    Returns:
+        Every name once: those asked for, random cuts of each part that is removed, random and deepest blocks.
+
+    Example:
+        >>> with_controls(["margin", "cosine_mlp"])
+        ['margin', 'cosine_mlp', 'random_mlp', 'random', 'deepest']
+    """
+    asked = list(dict.fromkeys(names))
+    found = [find_strategy(name) for name in asked]
+    if not wanted:
+        return asked
+    drawn = [f"random_{strategy.part}" for strategy in found]
+    return list(dict.fromkeys([*asked, *(name for name in drawn if name in STRATEGIES), *CONTROLS]))
+
+
+def parts_of(names: Iterable[str]) -> tuple[str, ...]:
+    """What the budget must be there for: the parts that strategies choose among, or draw if nothing is chosen.
+
+    Controls that have fewer units end earlier, and say so.
+
+    Args:
+        names: Strategies.
+
+    Returns:
+        Names in `PARTS`.
+
+    Example:
+        >>> parts_of(["cosine_joint", "random_joint", "random"]), parts_of(["random"])
+        (('joint',), ('block',))
+    """
+    found = [find_strategy(name) for name in names]
+    choosing = [strategy for strategy in found if SEARCHES[strategy.search].by != "order"]
+    return tuple(dict.fromkeys(strategy.part for strategy in choosing or found)) or ("block",)
+
+
+def check_request(
+    names: Sequence[str],
+    *,
+    model: ModelAccess | None = None,
+    objective: str = "margin",
+    width: int = 4,
+    evaluate: Collection[str] = (),
+    timing: Timing | None = None,
+    texts: Texts | None = None,
+    split: float | None = 0.5,
+    splits: int = 1,
+) -> None:
+    """Refuse what cannot be, before anything runs.
+
+    Args:
+        names: Strategies.
+        model: The model, if it is there already.
+        objective: What searches make best that have no objective of their own.
+        width: How many cuts of each size a beam search keeps.
+        evaluate: What else is measured of every cut.
+        timing: How forward passes are timed.
+        texts: What objectives that need no labels are measured on.
+        split: Share of the questions that choose.
+        splits: Number of splits.
+
+    Raises:
+        InputError: If a name is not known, an objective lacks its texts, a model cannot give what a criterion needs,
+            or a number is out of range.
+    """
+    strategies = [find_strategy(name) for name in names]
+    check_width(width)
+    find_objective(objective)
+    for strategy in strategies:
+        if SEARCHES[strategy.search].by in ("objective", "strategy"):
+            _check_texts(
+                find_objective(strategy.objective or objective), texts, f"the strategy {strategy.name}"
+            )
+        if model is not None:
+            _check_criterion(strategy, model)
+    for name in evaluate:
+        wanted = find_objective(name)
+        _check_texts(wanted, texts, f"evaluate={name!r}")
+        if wanted.on != "questions" and isinstance(texts, TextSet) and texts.half:
+            msg = (
+                f"evaluate={name!r} is measured on texts that chose nothing, but {texts.name!r} is the {texts.half} "
+                "half of its set; give the whole set, of which one half chooses and the other measures"
+            )
+            raise InputError(msg)
+    if splits < 1 or (splits > 1 and split is None):
+        msg = f"splits={splits} with split={split}: give at least 1, and to repeat the split a share that chooses"
+        raise InputError(msg)
+    if timing is not None and model is not None:
+        check_timing(model, timing)
+
+
+def _check_texts(objective: Objective, texts: Texts | None, who: str) -> None:
+    if objective.on == "texts" and texts is None:
+        msg = f"{who} needs texts, for {objective.name} is measured on texts; give texts=, such as texts='pydoc'"
+        raise InputError(msg)
+
+
+def _check_criterion(strategy: Strategy, model: ModelAccess) -> None:
+    """Whether the model has the parts, and the criterion is defined for them."""
+    units_of(model, strategy.part)
+    if strategy.criterion:
+        find_criterion(strategy.criterion).check_model(model, strategy.part)
