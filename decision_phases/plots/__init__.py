@@ -5,6 +5,7 @@ from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
+from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison
 from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
@@ -12,11 +13,14 @@ __all__ = [
     "CategoryFrequency",
     "Curve",
     "LearningCurve",
+    "RepairPoint",
     "ScorePanel",
+    "fit_errors",
     "margin_by_layer",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
+    "repair_comparison",
     "save_figure",
     "transition_path",
     "unit_scores",
