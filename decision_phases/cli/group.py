@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
+from decision_phases.cli.export import export
 from decision_phases.cli.models import models
 from decision_phases.cli.options import DEBUG
 from decision_phases.cli.prune import prune
 from decision_phases.cli.questions import questions
 from decision_phases.cli.read import read
+from decision_phases.cli.repair import repair
 from decision_phases.cli.run import run
 from decision_phases.errors import DecisionPhasesError
 
@@ -124,5 +126,5 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 
-for _command in (run, read, prune, models, questions):
+for _command in (run, read, prune, repair, export, models, questions):
     main.add_command(_command)

@@ -11,7 +11,7 @@ from decision_phases.pruning import STRATEGIES
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
-COMMANDS = ("run", "read", "prune", "models", "questions")
+COMMANDS = ("run", "read", "prune", "repair", "export", "models", "questions")
 SHARED = "--model --questions --scoring --template --show-options --shots --limit --seed --device --dtype --backend"
 KEPT = "--out --resume --quick --no-progress --threads --skip --skip-attention --skip-mlp"
 
