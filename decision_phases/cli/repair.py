@@ -82,6 +82,8 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
     hadamard_diagonal  scales channels after a Hadamard rotation, by least squares
     ghost              any linear map, by least squares (Ghosted Layers)
     affine             any linear map with a bias, by least squares
+    relative_ghost     as ghost, but all tokens count alike, however long their vectors are
+    relative_affine    as affine, but all tokens count alike
     bottleneck         a small trained network
 
     \b

@@ -85,7 +85,9 @@ def block_prefix(hf: nn.Module) -> str:
     model: Any = hf
     count = getattr(model.config, "num_hidden_layers", None)
     found = [
-        path for path, part in hf.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
+        path
+        for path, part in hf.named_modules()
+        if isinstance(part, nn.ModuleList) and len(part) == count and any(True for _ in part.parameters())
     ]
     depth = min((path.count(".") for path in found), default=0)
     outermost = [path for path in found if path.count(".") == depth]

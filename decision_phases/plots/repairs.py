@@ -53,7 +53,7 @@ def fit_errors(
         axes.plot(low, rows, "D", color=LIGHT.positive, label="with the map")
         _names(axes, rows, places)
         axes.set_xscale("log")
-        axes.set_xlabel("share of the stream's squared length that is missed")
+        axes.set_xlabel("share of a token's squared length that is missed, mean")
         figure.legend(loc="outside right upper", fontsize=8.5)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.0)
     return figure

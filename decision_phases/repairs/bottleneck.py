@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from decision_phases.engine.maps import bottleneck
 from decision_phases.errors import InputError
 from decision_phases.interventions import Array, Bottleneck
-from decision_phases.repairs.contract import Fitted, Fitter, Job, Repair
+from decision_phases.repairs.contract import Fitted, Fitter, Job, Missed, Repair
 from decision_phases.store.files import replacing
 
 _NAMES = ("down", "hidden", "up", "bias")
@@ -149,13 +149,15 @@ class _Training(Fitter):
         out = x if parameters is None else bottleneck(x, *parameters.values())
         return (y - out).square().sum(-1)
 
-    def _error(self, parameters: Mapping[str, Tensor] | None) -> float:
-        missed = total = 0.0
+    def _error(self, parameters: Mapping[str, Tensor] | None) -> Missed:
+        missed = total = relative = 0.0
         with torch.no_grad():
             for x, y in self._parts():
-                missed += float(self._misses(parameters, x, y).double().sum())
-                total += float(y.double().square().sum())
-        return missed / total if total else 0.0
+                lengths, misses = y.double().square().sum(-1), self._misses(parameters, x, y).double()
+                missed += float(misses.sum())
+                total += float(lengths.sum())
+                relative += float((misses / lengths).sum())
+        return Missed(missed / total, relative / self.taken)
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         for begin in range(0, self.taken, _ROWS):

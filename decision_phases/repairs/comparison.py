@@ -163,18 +163,15 @@ class RepairComparison:
         Raises:
             InputError: If it was not compared.
         """
-        estimate, resample = self._means(of)
-        share = self._share(estimate, method)
-        shares = self._share(resample, method)
-        lost = resample(INTACT) - resample(NOTHING)
-        if not np.quantile(lost, 0.025) > 0:
+        whole, resampled = self._means(of)
+        self.of(method)
+        if not np.quantile(resampled(INTACT) - resampled(NOTHING), 0.025) > 0:
             return Recovered(np.nan, np.nan, np.nan)
+        share = (whole(method) - whole(NOTHING)) / (whole(INTACT) - whole(NOTHING))
+        with np.errstate(divide="ignore"):  # a few resamples may lose nothing
+            shares = (resampled(method) - resampled(NOTHING)) / (resampled(INTACT) - resampled(NOTHING))
         low, high = np.quantile(shares, [0.025, 0.975])
         return Recovered(float(share), float(low), float(high))
-
-    def _share(self, mean: Callable[[str], Any], method: str) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (mean(method) - mean(NOTHING)) / (mean(INTACT) - mean(NOTHING))
 
     def _means(self, of: Measure) -> tuple[Callable[[str], Any], Callable[[str], Any]]:
         """The mean of a measure for a row, over all questions or texts and over resamples; higher is better."""

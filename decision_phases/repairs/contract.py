@@ -13,18 +13,32 @@ from decision_phases.interventions import Affine, Bottleneck
 
 
 @dataclass(frozen=True)
+class Missed:
+    """What is missed of the stream behind a cut, over the tokens of a fit.
+
+    Attributes:
+        total: Σ ‖y − map(x)‖² / Σ ‖y‖². Trained models have a few tokens of huge norm (the first of a text), which may
+            be most of it.
+        relative: The mean of ‖y − map(x)‖² / ‖y‖², in which all tokens count alike.
+    """
+
+    total: float
+    relative: float
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A map, and what it is worth on the tokens that it was fitted to.
 
     Attributes:
         value: The map.
-        error_before: What the cut misses: Σ ‖y − x‖² / Σ ‖y‖² over the tokens.
-        error_after: What is still missed behind the map.
+        before: What the cut misses.
+        after: What is still missed behind the map.
     """
 
     value: Affine | Bottleneck
-    error_before: float
-    error_after: float
+    before: Missed
+    after: Missed
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,13 @@ class _Open:
         fitted = self.fitter.finish()
         self.of.places.append(
             PlaceFit(
-                self.place.site, self.place.layer, str(self.place), fitted.error_before, fitted.error_after
+                self.place.site,
+                self.place.layer,
+                str(self.place),
+                fitted.before.total,
+                fitted.after.total,
+                fitted.before.relative,
+                fitted.after.relative,
             )
         )
         self.of.seconds += time.perf_counter() - start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import Affine, Array
-from decision_phases.repairs.contract import Fitted, Fitter, Job, Repair
+from decision_phases.repairs.contract import Fitted, Fitter, Job, Missed, Repair
 from decision_phases.repairs.hadamard import hadamard
 from decision_phases.repairs.moments import Gathering, Moments
 
@@ -26,7 +26,15 @@ Change: TypeAlias = tuple[Float[np.ndarray, "d d"] | None, Float[np.ndarray, " d
 
 @dataclass(frozen=True)
 class LinearRepair(Repair):
-    """A map x + x M + b that follows from the moments."""
+    """A map x + x M + b that follows from the moments.
+
+    Attributes:
+        relative: Weigh every token by 1/‖y‖², so that what is made small is the error relative to the length of each,
+            as the norms of the blocks behind see it. Where the cut holds the block that gives a few tokens their huge
+            norm, which no linear map of the stream before it can, equal weights spend the map on these tokens.
+    """
+
+    relative: bool = False
 
     @abstractmethod
     def solve(self, moments: Moments) -> Change:
@@ -50,21 +58,23 @@ class LinearRepair(Repair):
 class _Solving(Fitter):
     def __init__(self, repair: LinearRepair, job: Job) -> None:
         self.repair, self.job = repair, job
-        self.moments = Gathering(job.width)
+        self.gathering = (Gathering(job.width), Gathering(job.width, relative=True))
 
     def take(self, x: Float[Tensor, "token d"], y: Float[Tensor, "token d"]) -> None:
-        self.moments.take(x, y)
+        for one in self.gathering:
+            one.take(x, y)
 
     def finish(self) -> Fitted:
-        moments = self.moments.finish()
-        change, bias = self.repair.solve(moments)
-        weight = np.eye(moments.width) if change is None else np.eye(moments.width) + change
+        equal, relative = (one.finish() for one in self.gathering)
+        change, bias = self.repair.solve(relative if self.repair.relative else equal)
+        weight = np.eye(self.job.width) if change is None else np.eye(self.job.width) + change
         kind = np.float64 if self.job.double else np.float32
         value = Affine(
             Array.of(weight.astype(kind), "the weight of the map"),
             None if bias is None else Array.of(bias.astype(kind), "the bias of the map"),
         )
-        return Fitted(value, moments.error(), moments.error(change, bias))
+        before = Missed(equal.error(), relative.error())
+        return Fitted(value, before, Missed(equal.error(change, bias), relative.error(change, bias)))
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class MeanBias(LinearRepair):
 
     def solve(self, moments: Moments) -> Change:
         """The mean."""
-        return None, moments.delta / moments.tokens
+        return None, moments.delta / moments.total
 
 
 @dataclass(frozen=True)
@@ -139,17 +149,15 @@ class Ghost(LinearRepair):
 
     def solve(self, moments: Moments) -> Change:
         """The solution of the normal equations; `InputError` if they are singular."""
-        xx, xd, n = moments.xx, moments.xd, moments.tokens
+        xx, xd, total = moments.xx, moments.xd, moments.total
         if self.bias:  # least squares with a bias are those without one, of centred activations
-            xx = xx - np.outer(moments.x, moments.x) / n
-            xd = xd - np.outer(moments.x, moments.delta) / n
+            xx = xx - np.outer(moments.x, moments.x) / total
+            xd = xd - np.outer(moments.x, moments.delta) / total
         mean_square = float(np.trace(moments.xx)) / len(xx)
-        change = self._solved(xx + self.ridge * mean_square * np.eye(len(xx)), xd, n)
-        return change, (moments.delta - moments.x @ change) / n if self.bias else None
+        change = self._solved(xx + self.ridge * mean_square * np.eye(len(xx)), xd)
+        return change, (moments.delta - moments.x @ change) / total if self.bias else None
 
-    def _solved(
-        self, xx: Float[np.ndarray, "d d"], xd: Float[np.ndarray, "d d"], tokens: int
-    ) -> Float[np.ndarray, "d d"]:
+    def _solved(self, xx: Float[np.ndarray, "d d"], xd: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
         # Channels of very different size are brought to one first, which changes nothing but the rounding.
         diagonal = np.diag(xx)
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -158,9 +166,9 @@ class Ghost(LinearRepair):
         condition = 0.0 if failed else lapack.dpocon(factor, float(abs(balanced).sum(axis=0).max()))[0]
         if condition < _SINGULAR:
             msg = (
-                f"{self.name}: the {len(xx)} channels that enter the cut vary in fewer directions than that over "
-                f"{tokens} tokens (ridge {self.ridge:g}), so no single map fits best; give more text, or a ridge above "
-                "0, such as dataclasses.replace(dp.REPAIRS['ghost'], ridge=1e-6)"
+                f"{self.name}: the {len(xx)} channels that enter the cut vary in fewer directions than that over the "
+                f"tokens given (ridge {self.ridge:g}), so no single map fits best; give more text, or a ridge above 0, "
+                "such as dataclasses.replace(dp.REPAIRS['ghost'], ridge=1e-6)"
             )
             raise InputError(msg)
         solution, _ = lapack.dpotrs(factor, xd * scale[:, None], lower=0)
@@ -192,4 +200,18 @@ AFFINE = Ghost(
     "any linear map with a bias, by least squares",
     "Ghosted Layers, arXiv 2605.15491, with a bias",
     bias=True,
+)
+RELATIVE_GHOST = replace(
+    GHOST,
+    name="relative_ghost",
+    what="any linear map, by least squares relative to the length of each token",
+    source="Ghosted Layers, arXiv 2605.15491, with weights",
+    relative=True,
+)
+RELATIVE_AFFINE = replace(
+    AFFINE,
+    name="relative_affine",
+    what="any linear map with a bias, by least squares relative to the length of each token",
+    source="Ghosted Layers, arXiv 2605.15491, with a bias and weights",
+    relative=True,
 )

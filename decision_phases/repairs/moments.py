@@ -14,21 +14,21 @@ from decision_phases.repairs.hadamard import hadamard
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Second moments of what enters a cut, x, and of what the cut leaves out, δ = y − x.
+    """Second moments of what enters a cut, x, and of what the cut leaves out, δ = y − x; tokens may have weights w.
 
     Attributes:
-        tokens: Number of tokens.
-        x: Σ x.
-        delta: Σ δ.
-        xx: Σ xᵀx.
-        xd: Σ xᵀδ.
-        dd: Σ δ², by channel.
-        yy: Σ ‖y‖², over all channels.
-        rotated_x: Σ |xH|, by channel, H the matrix of `hadamard`.
-        rotated_y: Σ |yH|, by channel.
+        total: Σ w.
+        x: Σ w x.
+        delta: Σ w δ.
+        xx: Σ w xᵀx.
+        xd: Σ w xᵀδ.
+        dd: Σ w δ², by channel.
+        yy: Σ w ‖y‖², over all channels.
+        rotated_x: Σ √w |xH|, by channel, H the matrix of `hadamard`.
+        rotated_y: Σ √w |yH|, by channel.
     """
 
-    tokens: int
+    total: float
     x: Float[np.ndarray, " d"] = field(repr=False)
     delta: Float[np.ndarray, " d"] = field(repr=False)
     xx: Float[np.ndarray, "d d"] = field(repr=False)
@@ -46,7 +46,7 @@ class Moments:
     def error(
         self, change: Float[np.ndarray, "d d"] | None = None, bias: Float[np.ndarray, " d"] | None = None
     ) -> float:
-        """What a map `x + x @ change + bias` misses: Σ ‖y − map(x)‖² / Σ ‖y‖².
+        """What a map `x + x @ change + bias` misses: Σ w ‖y − map(x)‖² / Σ w ‖y‖².
 
         Args:
             change: The weight of the map without the identity; None for none.
@@ -59,7 +59,7 @@ class Moments:
         if change is not None:
             missed += float(((self.xx @ change - 2 * self.xd) * change).sum())
         if bias is not None:
-            missed += float(bias @ (self.tokens * bias - 2 * self.delta))
+            missed += float(bias @ (self.total * bias - 2 * self.delta))
         if change is not None and bias is not None:
             missed += 2 * float(self.x @ change @ bias)
         return max(missed, 0.0) / self.yy if self.yy else 0.0
@@ -70,10 +70,11 @@ class Gathering:
 
     Args:
         width: Number of channels.
+        relative: Weigh every token by w = 1/‖y‖² instead of equally.
     """
 
-    def __init__(self, width: int) -> None:
-        self.tokens = 0
+    def __init__(self, width: int, *, relative: bool = False) -> None:
+        self.relative = relative
         self.rotation = torch.from_numpy(hadamard(width))
         self.sums: dict[str, Tensor] = {}
 
@@ -85,12 +86,17 @@ class Gathering:
             y: What leaves it in the intact model.
         """
         x, y = x.double(), y.double()
+        root = torch.ones_like(y[:, :1])
+        if self.relative:  # a token without length has no error relative to it
+            length = y.norm(dim=-1, keepdim=True)
+            root = torch.where(length > 0, 1 / length, 0)
+        x, y = root * x, root * y
         delta = y - x
         self.rotation = self.rotation.to(x.device)
-        self.tokens += len(x)
         for name, value in {
-            "x": x.sum(0),
-            "delta": delta.sum(0),
+            "total": root.square().sum(),
+            "x": (root * x).sum(0),
+            "delta": (root * delta).sum(0),
             "xx": x.T @ x,
             "xd": x.T @ delta,
             "dd": delta.square().sum(0),
@@ -107,4 +113,4 @@ class Gathering:
             The moments.
         """
         sums = {name: value.cpu().numpy() for name, value in self.sums.items()}
-        return Moments(self.tokens, yy=float(sums.pop("yy")), **sums)
+        return Moments(float(sums.pop("total")), yy=float(sums.pop("yy")), **sums)

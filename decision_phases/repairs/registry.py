@@ -8,15 +8,27 @@ from types import MappingProxyType
 from decision_phases.errors import unknown_name
 from decision_phases.repairs.bottleneck import BOTTLENECK
 from decision_phases.repairs.contract import Repair
-from decision_phases.repairs.linear import AFFINE, DIAGONAL, GHOST, HADAMARD_DIAGONAL, LINEAR_PATCH, MEAN_BIAS
+from decision_phases.repairs.linear import (
+    AFFINE,
+    DIAGONAL,
+    GHOST,
+    HADAMARD_DIAGONAL,
+    LINEAR_PATCH,
+    MEAN_BIAS,
+    RELATIVE_AFFINE,
+    RELATIVE_GHOST,
+)
 
 #: Maps that make up for a cut, fitted on texts without labels.
 REPAIRS: Mapping[str, Repair] = MappingProxyType(
     {
         repair.name: repair
-        for repair in (MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, BOTTLENECK)
+        for repair in (
+            MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE,
+            BOTTLENECK,
+        )
     }
-)
+)  # fmt: skip
 
 
 def find_repair(given: str | Repair) -> Repair:

@@ -21,8 +21,11 @@ class PlaceFit:
         site: Site of the map.
         layer: Layer of the map, in the intact model's numbering.
         cut: The removals that it makes up for.
-        error_before: What the cut misses there: Σ ‖y − x‖² / Σ ‖y‖² over all tokens.
+        error_before: What the cut misses there: Σ ‖y − x‖² / Σ ‖y‖² over all tokens. A few tokens of huge norm may be
+            most of it.
         error_after: What is missed behind the map.
+        relative_before: The mean over tokens of ‖y − x‖² / ‖y‖², in which all tokens count alike.
+        relative_after: The same behind the map.
     """
 
     site: str
@@ -30,6 +33,8 @@ class PlaceFit:
     cut: str
     error_before: float
     error_after: float
+    relative_before: float
+    relative_after: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Fit:
         """One row a map.
 
         Returns:
-            Columns method, site, layer, cut, error_before, error_after.
+            Columns method, site, layer, cut, error_before, error_after, relative_before, relative_after.
         """
         rows = pd.DataFrame([asdict(place) for place in self.places])
         rows.insert(0, "method", self.method)
@@ -98,19 +103,19 @@ class Fit:
 
         return fit_errors(
             [f"{place.cut}" for place in self.places],
-            [place.error_before for place in self.places],
-            [place.error_after for place in self.places],
+            [place.relative_before for place in self.places],
+            [place.relative_after for place in self.places],
             title=f"What {self.method} leaves of the error",
         )
 
     def __str__(self) -> str:
         """What was fitted, to what, and how well."""
         errors = ", ".join(
-            f"{place.cut}: {place.error_before:.3g} → {place.error_after:.3g}" for place in self.places
+            f"{place.cut}: {place.relative_before:.3g} → {place.relative_after:.3g}" for place in self.places
         )
         return (
             f"{self.method} of {self.cut} on {self.model}, fitted to {self.tokens} tokens of {self.texts} in "
-            f"{self.seconds:.1f} s; {self.parameters} parameters; error {errors}"
+            f"{self.seconds:.1f} s; {self.parameters} parameters; relative error {errors}"
         )
 
 

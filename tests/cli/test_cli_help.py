@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from decision_phases.cli import main
 from decision_phases.pruning import STRATEGIES
+from decision_phases.repairs import REPAIRS
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
@@ -57,6 +58,11 @@ def test_help_names_everything_that_can_be_chosen():
     text = help_of("prune")
     for name in (*SCORINGS, *TEMPLATES, *STRATEGIES):
         assert name in text
+
+
+def test_help_names_every_repair():
+    text = help_of("repair")
+    assert all(f" {name} " in text for name in REPAIRS)
 
 
 def test_help_does_not_wait_for_torch():

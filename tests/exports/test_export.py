@@ -277,8 +277,8 @@ def test_objects_and_processed_models_are_refused(tiny, tmp_path):
 def test_an_architecture_that_is_not_understood_is_refused(tmp_path):
     model = load("tiny-llama", quiet=True)
     hf = tiny_hf("llama")
-    hf.others = torch.nn.ModuleList(torch.nn.Identity() for _ in range(6))
-    hf.model.layers, hf.layers = hf.others, hf.model.layers
+    for name in ("first", "second"):
+        hf.add_module(name, torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(6)))
     model._rebuild = lambda: hf
     model.capabilities = replace(model.capabilities, fresh=True)
     with pytest.raises(InputError, match="2 lists of 6 blocks"):

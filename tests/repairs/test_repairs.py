@@ -44,8 +44,12 @@ def applied_to(value, x):
     return (x + torch.nn.functional.gelu(normed @ down + hidden) @ up + bias).numpy()
 
 
-def relative_error(y, guess):
+def missed(y, guess):
     return float(((y - guess) ** 2).sum() / (y**2).sum())
+
+
+def missed_by_token(y, guess):
+    return float((((y - guess) ** 2).sum(axis=1) / (y**2).sum(axis=1)).mean())
 
 
 def around(model, cut, place, variant):
@@ -111,12 +115,16 @@ def test_reported_errors_are_those_of_the_map(name, planted):
     y = y + 0.1 * torch.sin(5 * x) + 0.2
     found = fitted(asked(name), x, y)
     assert isinstance(found.value, Bottleneck if name == "bottleneck" else Affine)
-    np.testing.assert_allclose(found.error_before, relative_error(y.numpy(), x.numpy()), rtol=1e-10)
+    np.testing.assert_allclose(found.before.total, missed(y.numpy(), x.numpy()), rtol=1e-10)
+    np.testing.assert_allclose(found.after.total, missed(y.numpy(), applied_to(found.value, x)), rtol=1e-9)
+    np.testing.assert_allclose(found.before.relative, missed_by_token(y.numpy(), x.numpy()), rtol=1e-10)
     np.testing.assert_allclose(
-        found.error_after, relative_error(y.numpy(), applied_to(found.value, x)), rtol=1e-9
+        found.after.relative, missed_by_token(y.numpy(), applied_to(found.value, x)), rtol=1e-9
     )
-    if name != "linear_patch":
-        assert found.error_after < found.error_before
+    if name in ("bottleneck", "relative_ghost", "relative_affine"):
+        assert found.after.relative < found.before.relative
+    elif name != "linear_patch":
+        assert found.after.total < found.before.total
 
 
 # -- closed forms ------------------------------------------------------------------------------------------------
@@ -126,7 +134,7 @@ def test_ghost_recovers_a_planted_map(planted):
     x, y, weight = planted
     exact = fitted(replace(REPAIRS["ghost"], ridge=0.0), x, y)
     np.testing.assert_allclose(exact.value.weight.data, weight.numpy(), atol=1e-12)
-    assert exact.error_after < 1e-14
+    assert exact.after.total < 1e-14
     shifted = fitted(replace(REPAIRS["affine"], ridge=0.0), x, y + torch.arange(12))
     np.testing.assert_allclose(shifted.value.weight.data, weight.numpy(), atol=1e-11)
     np.testing.assert_allclose(shifted.value.bias.data, np.arange(12), atol=1e-11)
@@ -135,10 +143,10 @@ def test_ghost_recovers_a_planted_map(planted):
 def test_least_squares_are_ordered_as_what_they_can_express(planted):
     x, y, _ = planted
     y = y + 0.3 * torch.sin(5 * x) + 0.2
-    error = {name: fitted(REPAIRS[name], x, y).error_after for name in LINEAR}
+    error = {name: fitted(REPAIRS[name], x, y).after.total for name in LINEAR}
     for name in ("ghost", "affine"):
-        error[name] = fitted(replace(REPAIRS[name], ridge=0.0), x, y).error_after
-    nothing = fitted(REPAIRS["ghost"], x, y).error_before
+        error[name] = fitted(replace(REPAIRS[name], ridge=0.0), x, y).after.total
+    nothing = fitted(REPAIRS["ghost"], x, y).before.total
     assert error["diagonal"] <= nothing
     assert error["hadamard_diagonal"] <= nothing
     assert error["hadamard_diagonal"] <= error["linear_patch"]
@@ -172,6 +180,33 @@ def test_diagonals_are_least_squares_channel_by_channel(rotated, planted):
     np.testing.assert_allclose(found.value.weight.data, H @ np.diag(scales) @ H.T, atol=1e-12)
 
 
+def test_relative_least_squares_weigh_every_token_by_its_length(planted):
+    x, y, _ = planted
+    y = y + 0.3 * torch.sin(5 * x) + 0.2
+    root = 1 / y.norm(dim=1, keepdim=True).numpy()
+    design = np.hstack([x.numpy(), np.ones((200, 1))]) * root
+    reference = np.linalg.lstsq(design, (y - x).numpy() * root, rcond=None)[0]
+    found = fitted(replace(REPAIRS["relative_affine"], ridge=0.0), x, y)
+    np.testing.assert_allclose(found.value.weight.data, np.eye(12) + reference[:12], atol=1e-10)
+    np.testing.assert_allclose(found.value.bias.data, reference[12], atol=1e-10)
+    others = [fitted(repair_, x, y).after.relative for repair_ in map(asked, LINEAR)]
+    assert found.after.relative <= min(others) + 1e-12
+    mean = fitted(replace(REPAIRS["mean_bias"], relative=True), x, y).value.bias.data
+    np.testing.assert_allclose(mean, ((y - x).numpy() * root**2).sum(0) / (root**2).sum(), atol=1e-12)
+
+
+def test_tokens_of_huge_norm_that_the_cut_made_spoil_only_what_weighs_tokens_equally(planted):
+    """As the first token of a text, when the block that gives it its norm is in the cut."""
+    x, y, weight = planted
+    first = torch.arange(200) % 20 == 0
+    y = torch.where(first[:, None], 1e4 * torch.ones(12, dtype=torch.float64), y)
+    plain, relative = (fitted(REPAIRS[name], x, y).value.weight.data for name in ("ghost", "relative_ghost"))
+    rest = ~first.numpy()
+    guesses = [missed(y.numpy()[rest], x.numpy()[rest] @ found) for found in (plain, relative)]
+    assert guesses[1] < 1e-3 < 1 < guesses[0]
+    np.testing.assert_allclose(relative, weight.numpy(), atol=0.05)
+
+
 def test_the_ridge_does_not_depend_on_the_scale_of_the_stream(planted):
     x, y, _ = planted
     strong = replace(REPAIRS["ghost"], ridge=0.1)
@@ -196,7 +231,7 @@ def test_singular_systems_are_refused_without_a_ridge_and_solved_with_one(plante
     x = torch.cat([x[:, :6], x[:, :6]], dim=1)
     with pytest.raises(InputError, match=r"vary in fewer directions.*ridge above 0"):
         fitted(replace(REPAIRS["ghost"], ridge=0.0), x, x @ weight)
-    assert fitted(REPAIRS["ghost"], x, x @ weight).error_after < 1e-10
+    assert fitted(REPAIRS["ghost"], x, x @ weight).after.total < 1e-10
 
 
 def test_a_channel_without_any_signal_is_left_alone(planted):
@@ -222,8 +257,8 @@ def test_maps_are_fitted_left_to_right_on_the_repaired_model_or_each_on_the_inta
         ridge = 1e-3 * np.sqrt(np.trace(x.T @ x) / 32) * np.eye(32)  # as rows of data, its square is ε
         reference = np.linalg.lstsq(np.vstack([x, ridge]), np.vstack([y - x, 0 * ridge]), rcond=None)[0]
         np.testing.assert_allclose(weight, np.eye(32) + reference, atol=2e-5)
-        np.testing.assert_allclose(fit.error_before, relative_error(y, x), rtol=1e-4)
-        np.testing.assert_allclose(fit.error_after, relative_error(y, x @ weight), rtol=1e-3)
+        np.testing.assert_allclose(fit.error_before, missed(y, x), rtol=1e-4)
+        np.testing.assert_allclose(fit.error_after, missed(y, x @ weight), rtol=1e-3)
         under += place.cut + Intervention((edit,))
     assert under == scattered + found
 
@@ -248,7 +283,7 @@ def test_a_map_makes_up_for_its_cut_in_every_kind_of_family(family):
         ).astype(np.float64)
         for under in (cut + found, None)
     )
-    np.testing.assert_allclose(relative_error(intact, healed), found.fit.places[0].error_after, rtol=1e-3)
+    np.testing.assert_allclose(missed(intact, healed), found.fit.places[0].error_after, rtol=1e-3)
 
 
 def test_a_block_that_adds_a_linear_map_of_the_stream_is_replaced_exactly():
@@ -295,7 +330,7 @@ def test_the_bottleneck_learns_what_no_linear_map_can(planted):
     )
     trained = fitted(replace(SHORT, steps=400, rate=1e-2), x, y)
     linear = fitted(REPAIRS["affine"], x, y)
-    assert trained.error_after < 0.5 * linear.error_after
+    assert trained.after.relative < 0.5 * linear.after.relative
 
 
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(planted, tmp_path, monkeypatch):
