@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
     from decision_phases.errors import ParityError as ParityError
+    from decision_phases.exports import Exported as Exported
+    from decision_phases.exports import export as export
     from decision_phases.hierarchy import NoEffectWarning as NoEffectWarning
     from decision_phases.hierarchy import SpaceComparison as SpaceComparison
     from decision_phases.hierarchy import SpaceComparisons as SpaceComparisons
@@ -64,6 +66,11 @@ if TYPE_CHECKING:
     from decision_phases.readout import perplexity as perplexity
     from decision_phases.readout import precision as precision
     from decision_phases.readout import read as read
+    from decision_phases.repairs import REPAIRS as REPAIRS
+    from decision_phases.repairs import FittedRepair as FittedRepair
+    from decision_phases.repairs import RepairComparison as RepairComparison
+    from decision_phases.repairs import compare_repairs as compare_repairs
+    from decision_phases.repairs import repair as repair
     from decision_phases.store import ResultStore as ResultStore
     from decision_phases.tasks import Question as Question
     from decision_phases.tasks import QuestionSet as QuestionSet
@@ -74,6 +81,7 @@ _HOMES = {
     "decision_phases.engine": ("applied", "evaluate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.hierarchy": ("NoEffectWarning", "SpaceComparison", "SpaceComparisons", "compare_spaces"),
+    "decision_phases.exports": ("Exported", "export"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
@@ -89,6 +97,7 @@ _HOMES = {
         "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
         "read",
     ),
+    "decision_phases.repairs": ("REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair"),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
 }  # fmt: skip
@@ -97,6 +106,7 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "CRITERIA",
     "OBJECTIVES",
+    "REPAIRS",
     "SEARCHES",
     "SPARSITY_METHODS",
     "STRATEGIES",
@@ -106,6 +116,8 @@ __all__ = [
     "DecisionPhasesError",
     "Decisions",
     "Edit",
+    "Exported",
+    "FittedRepair",
     "InputError",
     "Intervention",
     "MissingPackageError",
@@ -119,6 +131,7 @@ __all__ = [
     "QuestionSet",
     "Ranking",
     "Rankings",
+    "RepairComparison",
     "ResultStore",
     "SafeCut",
     "ShapleyValues",
@@ -130,8 +143,10 @@ __all__ = [
     "applied",
     "ask",
     "capture",
+    "compare_repairs",
     "compare_spaces",
     "evaluate",
+    "export",
     "find_phases",
     "insert",
     "load",
@@ -144,6 +159,7 @@ __all__ = [
     "questions",
     "rank",
     "read",
+    "repair",
     "resample",
     "safe_cut",
     "scale",

@@ -58,7 +58,7 @@ def settings_from(ctx: click.Context, strategies: tuple[str, ...], *, compare: b
     if given.get("protect") is not None:
         values["protect"] = _layers(given["protect"])
     if any(given.get(name) is not None for name in ("skip", "skip_attention", "skip_mlp")):
-        values["under"] = _cut(given)
+        values["under"] = cut_from(given)
     settings = RunSettings(strategies=strategies, compare=compare, **values)
     if not given.get("quick"):
         return settings
@@ -76,7 +76,18 @@ def _layers(text: str) -> tuple[int, ...]:
     return () if text.strip() == "none" else tuple(sorted(set(parse_layers(text, "--protect"))))
 
 
-def _cut(given: dict[str, Any]) -> Any:
+def cut_from(given: dict[str, Any]) -> Any:
+    """The cut that `--skip`, `--skip-attention` and `--skip-mlp` ask for.
+
+    Args:
+        given: The values of the options.
+
+    Returns:
+        The cut; the empty intervention if none was given.
+
+    Raises:
+        InputError: If a list of layers cannot be read.
+    """
     from decision_phases.interventions import cut_from_flags
 
     return cut_from_flags(**{name: given[name] for name in ("skip", "skip_attention", "skip_mlp")})

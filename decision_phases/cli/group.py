@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from decision_phases.cli.compare import compare
+from decision_phases.cli.export import export
 from decision_phases.cli.models import models
 from decision_phases.cli.options import DEBUG
 from decision_phases.cli.prune import prune
 from decision_phases.cli.questions import questions
 from decision_phases.cli.read import read
+from decision_phases.cli.repair import repair
 from decision_phases.cli.run import run
 from decision_phases.cli.spaces import spaces
 from decision_phases.errors import DecisionPhasesError
@@ -126,5 +128,5 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 
-for _command in (run, read, prune, compare, spaces, models, questions):
+for _command in (run, read, prune, compare, spaces, repair, export, models, questions):
     main.add_command(_command)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from decision_phases.engine.batches import Rows
+from decision_phases.engine.maps import like, mapped
 from decision_phases.errors import InputError
 from decision_phases.interventions import (
     Affine,
     Array,
+    Bottleneck,
     Edit,
     Intervention,
     Noise,
@@ -236,9 +237,8 @@ def _changed(edit: Edit, old: Tensor, at: tuple[int, list[int], int] | None) -> 
     if edit.op == "scale":
         assert isinstance(value, float)
         return old * value
-    if isinstance(value, Affine):
-        mapped = old @ _like(value.weight.data, old)
-        return mapped if value.bias is None else mapped + _like(value.bias.data, old)
+    if isinstance(value, Affine | Bottleneck):
+        return mapped(value, old)
     if isinstance(value, Noise):
         assert at is not None
         question, which, total = at
@@ -248,7 +248,7 @@ def _changed(edit: Edit, old: Tensor, at: tuple[int, list[int], int] | None) -> 
         ]
         wide = old.to(torch.promote_types(old.dtype, torch.float32))
         width = wide.std(-1, unbiased=False, keepdim=True) if value.relative_to == "token_std" else 1.0
-        added: Tensor = value.variance**0.5 * width * _like(drawn, wide)
+        added: Tensor = value.variance**0.5 * width * like(drawn, wide)
         return old + added.to(old.dtype)
     new: Tensor
     if isinstance(value, PerQuestion):
@@ -256,14 +256,10 @@ def _changed(edit: Edit, old: Tensor, at: tuple[int, list[int], int] | None) -> 
         source, which, total = at
         if edit.op == "resample":
             source = resample_index(edit.seed or 0, source, value.n_questions)
-        new = _like(value.at_positions(source, total)[which], old)
+        new = like(value.at_positions(source, total)[which], old)
     elif isinstance(value, Array):
-        new = _like(value.data, old).expand_as(old)
+        new = like(value.data, old).expand_as(old)
     else:
         assert isinstance(value, float)
         new = torch.full_like(old, value)
     return old + new if edit.op == "add" else new
-
-
-def _like(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array).copy()).to(device=like.device, dtype=like.dtype)

@@ -15,12 +15,12 @@ from decision_phases.interventions.draws import noise_values, resample_index
 from decision_phases.interventions.edit import ACTIVATIONS, OPS, PARTS, SITES, Edit
 from decision_phases.interventions.flags import cut_from_flags
 from decision_phases.interventions.intervention import Intervention
-from decision_phases.interventions.layer_sets import format_layers, parse_layers
+from decision_phases.interventions.layer_sets import format_layers, layer_runs, parse_layers
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.measured import mean, patch, resample
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.positions import POSITIONS, check_position, resolve
-from decision_phases.interventions.values import Affine, Noise, Value, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Noise, Value, Weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "SITES",
     "Affine",
     "Array",
+    "Bottleneck",
     "Captured",
     "Edit",
     "Intervention",
@@ -42,6 +43,7 @@ __all__ = [
     "cut_from_flags",
     "format_layers",
     "insert",
+    "layer_runs",
     "mean",
     "noise",
     "noise_values",

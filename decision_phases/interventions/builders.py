@@ -11,7 +11,7 @@ from decision_phases.interventions.arrays import Array
 from decision_phases.interventions.edit import PARTS, Edit, whole_number
 from decision_phases.interventions.intervention import Intervention
 from decision_phases.interventions.per_question import PerQuestion
-from decision_phases.interventions.values import Affine, Noise, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Noise, Weights
 
 
 def skip(*layers: SupportsIndex | Iterable[SupportsIndex], part: str = "block") -> Intervention:
@@ -226,7 +226,7 @@ def single(
     layer: SupportsIndex,
     head: SupportsIndex | None,
     positions: str,
-    value: float | Array | PerQuestion | Noise | Affine | Weights,
+    value: float | Array | PerQuestion | Noise | Affine | Bottleneck | Weights,
     seed: SupportsIndex | None = None,
     label: str = "",
 ) -> Intervention:

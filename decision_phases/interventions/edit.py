@@ -11,14 +11,14 @@ from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions.arrays import Array, Key
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.positions import check_position
-from decision_phases.interventions.values import Affine, Noise, Value, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Noise, Value, Weights
 
 OPS: Mapping[str, str] = {
     "skip": "remove the part: the residual stream passes it unchanged, and it is not computed",
     "set": "replace the activation: by one number, one vector, or the values of each question",
     "add": "add one vector, or the values of each question, to the activation",
     "scale": "multiply the activation by one number",
-    "map": "replace the activation x by x @ weight + bias",
+    "map": "replace the activation x by x @ weight + bias, or by what a bottleneck makes of it",
     "resample": "replace the activation by that of another question, drawn with a seed",
     "noise": "add Gaussian noise, seeded by question and layer",
     "weights": "replace or mask named parameters of the block",
@@ -46,7 +46,7 @@ _ALLOWED_VALUES: Mapping[str, tuple[type, ...]] = {
     "set": (float, Array, PerQuestion),
     "add": (Array, PerQuestion),
     "scale": (float,),
-    "map": (Affine,),
+    "map": (Affine, Bottleneck),
     "resample": (PerQuestion,),
     "noise": (Noise,),
     "weights": (Weights,),
@@ -236,7 +236,7 @@ class Edit:
         """
         if isinstance(self.value, Array):
             return self.value.shape[0]
-        return self.value.width if isinstance(self.value, PerQuestion | Affine) else None
+        return self.value.width if isinstance(self.value, PerQuestion | Affine | Bottleneck) else None
 
     def __str__(self) -> str:
         where = self.site if self.head is None else f"head {self.head}"

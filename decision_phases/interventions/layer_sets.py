@@ -8,6 +8,28 @@ from decision_phases.errors import InputError
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 
 
+def layer_runs(layers: Iterable[int]) -> tuple[tuple[int, ...], ...]:
+    """Return a set of layers as runs of neighbours, ascending.
+
+    Args:
+        layers: The layers, in any order.
+
+    Returns:
+        The runs.
+
+    Example:
+        >>> layer_runs([4, 2, 1])
+        ((1, 2), (4,))
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return tuple(tuple(run) for run in runs)
+
+
 def format_layers(layers: Iterable[int]) -> str:
     """Return a set of layers in braces, runs of three and more shortened.
 
@@ -21,12 +43,7 @@ def format_layers(layers: Iterable[int]) -> str:
         >>> format_layers([12, 5, 6, 7, 8])
         '{5..8, 12}'
     """
-    runs: list[list[int]] = []
-    for layer in sorted(set(layers)):
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
+    runs = layer_runs(layers)
     texts = (f"{run[0]}..{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
     return "{" + ", ".join(texts) + "}"
 

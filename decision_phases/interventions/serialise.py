@@ -15,7 +15,7 @@ from decision_phases.interventions.arrays import Array
 from decision_phases.interventions.edit import Edit, whole_number
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
-from decision_phases.interventions.values import Affine, Noise, Value, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Noise, Value, Weights
 
 FORMAT = "decision_phases.intervention"
 VERSION = 1
@@ -27,6 +27,7 @@ _VALUE_KEYS: Mapping[str, tuple[str, ...]] = {
     "per_question": ("rows", "lengths"),
     "noise": ("variance", "relative_to"),
     "affine": ("weight", "bias"),
+    "bottleneck": ("down", "hidden", "up", "bias"),
     "weights": ("parameters",),
 }
 
@@ -110,6 +111,8 @@ def arrays_of(edits: Iterable[Edit]) -> dict[str, Shaped[np.ndarray, "..."]]:
             held = (value.rows,)
         elif isinstance(value, Affine):
             held = (value.weight, value.bias)
+        elif isinstance(value, Bottleneck):
+            held = value.arrays
         elif isinstance(value, Weights):
             held = tuple(array for _, array in value.parameters)
         found |= {
@@ -189,6 +192,11 @@ def _encode(value: Value) -> Any:
     if isinstance(value, Affine):
         bias = None if value.bias is None else value.bias.content_hash
         return {"kind": "affine", "weight": value.weight.content_hash, "bias": bias}
+    if isinstance(value, Bottleneck):
+        names = _VALUE_KEYS["bottleneck"]
+        return {"kind": "bottleneck"} | {
+            name: array.content_hash for name, array in zip(names, value.arrays, strict=True)
+        }
     if isinstance(value, Weights):
         return {
             "kind": "weights",
@@ -240,6 +248,8 @@ def _decode(item: Any, name: str, arrays: Arrays) -> Value:
     if kind == "affine":
         bias = None if item["bias"] is None else _lookup(item["bias"], name, arrays)
         return Affine(_lookup(item["weight"], name, arrays), bias)
+    if kind == "bottleneck":
+        return Bottleneck(*(_lookup(item[key], name, arrays) for key in _VALUE_KEYS[kind]))
     return Weights(
         tuple((key, _decode_parameter(held, name, arrays)) for key, held in item["parameters"].items())
     )

@@ -103,6 +103,55 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class Bottleneck:
+    """Describe the map `x + gelu(x̂ @ down + hidden) @ up + bias`, where x̂ is x divided by its root mean square.
+
+    Attributes:
+        down: `[d, r]`, applied from the right.
+        hidden: `[r]`.
+        up: `[r, d]`, applied from the right.
+        bias: `[d]`.
+
+    Raises:
+        InputError: If the shapes do not fit each other.
+
+    Example:
+        >>> parts = ([[1.0], [1.0]], [0.0], [[0.5, 0.0]], [0.0, 0.0])
+        >>> Bottleneck(*(Array.of(part, "part") for part in parts)).width
+        2
+    """
+
+    down: Array
+    hidden: Array
+    up: Array
+    bias: Array
+
+    def __post_init__(self) -> None:
+        shapes = tuple(array.shape for array in self.arrays)
+        d, r = (*self.down.shape, 0, 0)[:2]
+        if shapes != ((d, r), (r,), (r, d), (d,)) or any(a.data.dtype.kind != "f" for a in self.arrays):
+            raise InputError(
+                f"the bottleneck has down, hidden, up and bias of the shapes {shapes}; they must be numbers of the "
+                "shapes [d, r], [r], [r, d] and [d]."
+            )
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
+        """The parameters, in the order in which they are applied."""
+        return self.down, self.hidden, self.up, self.bias
+
+    @property
+    def width(self) -> int:
+        """The width d of the activations that are mapped."""
+        return self.down.shape[0]
+
+    @property
+    def key(self) -> Key:
+        """Identify the content, for caching."""
+        return ("bottleneck", *(array.content_hash for array in self.arrays))
+
+
+@dataclass(frozen=True)
 class Weights:
     """Hold replacements for parameters of one block, by their names within the block.
 
@@ -175,4 +224,4 @@ def _as_mask(array: Array | Mask) -> Array | Mask:
     return Mask.of(array.data) if array.data.dtype.kind == "b" and isinstance(array, Array) else array
 
 
-Value: TypeAlias = float | Array | PerQuestion | Noise | Affine | Weights | None
+Value: TypeAlias = float | Array | PerQuestion | Noise | Affine | Bottleneck | Weights | None

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from decision_phases.errors import InputError, unknown_name
+from decision_phases.interventions import Intervention
 from decision_phases.models.override import RESIDUAL_NAMES, Replacement, overriding, returned_arity
 from decision_phases.models.placing import is_spread, kept_value, runs_on
 
@@ -121,6 +122,8 @@ class ModelAccess(ABC):
         processed: Whether norms were folded and weights centred (raw values then differ from Hugging Face).
         parity: The comparison made when it was loaded.
         origin: Arguments of `load` that make it again in another process; None if it came as an object.
+        intervention: What `export` put beside the weights in the folder that it was loaded from. It is not applied by
+            itself: give it as `under=`. Empty for every other model.
     """
 
     kind: str
@@ -150,6 +153,7 @@ class ModelAccess(ABC):
         self.weights = weights
         self._rebuild = rebuild
         self.origin: Mapping[str, Any] | None = None
+        self.intervention = Intervention()
         self._points: dict[tuple[int, str], Any] = {}
         self._plain: Sequence[nn.Module] | None = None
 

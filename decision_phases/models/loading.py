@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from decision_phases.errors import InputError, unknown_name
+from decision_phases.interventions import Intervention
 from decision_phases.models import bundled
 from decision_phases.models.access import ModelAccess
 from decision_phases.models.bridge import BridgeAccess, bridge_from_hf
@@ -113,9 +114,23 @@ def load(
                 "tokenizer": tokenizer,
                 **placing,
             }
+        model.intervention = _beside(source)
     if not quiet:
         sys.stderr.write(f"{model!r}\n{model.parity}\n")
+        if model.intervention:
+            sys.stderr.write(
+                f"the folder holds an intervention, which is not applied by itself: {model.intervention}; give "
+                "under=model.intervention\n"
+            )
     return model
+
+
+def _beside(source: object) -> Intervention:
+    """What `export` put beside the weights of a folder."""
+    folder = Path(source).expanduser() / "decision_phases" if isinstance(source, str | Path) else None
+    if folder is None or not (folder / "intervention.json").is_file():
+        return Intervention()
+    return Intervention.load(folder)
 
 
 def as_model(source: object) -> ModelAccess:

@@ -6,6 +6,7 @@ from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
+from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison
 from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
 from decision_phases.plots.sparsity import sparsity_by_layer
 from decision_phases.plots.style import save_figure
@@ -16,13 +17,16 @@ __all__ = [
     "CategoryFrequency",
     "Curve",
     "LearningCurve",
+    "RepairPoint",
     "ScorePanel",
     "SpaceCurve",
     "SpacePanel",
+    "fit_errors",
     "margin_by_layer",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
+    "repair_comparison",
     "save_figure",
     "space_panels",
     "sparsity_by_layer",

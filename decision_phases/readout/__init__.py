@@ -8,7 +8,7 @@ from decision_phases.readout.divergence import DivergenceObserver, EndingObserve
 from decision_phases.readout.find import find_phases
 from decision_phases.readout.loss import Losses, LossObserver
 from decision_phases.readout.observe import DecisionObserver
-from decision_phases.readout.perplexity import Perplexity, perplexity
+from decision_phases.readout.perplexity import Perplexity, perplexities, perplexity
 from decision_phases.readout.phases import Phases
 from decision_phases.readout.precision import precision
 from decision_phases.readout.read import LENSES, read
@@ -31,6 +31,7 @@ __all__ = [
     "ask",
     "capture",
     "find_phases",
+    "perplexities",
     "perplexity",
     "precision",
     "read",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from decision_phases.engine import evaluate
+from decision_phases.engine import Store, evaluate
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
@@ -140,6 +140,52 @@ def perplexity(
         >>> found.n_tokens, found.window, found.stride, found.bos
         (10, 8, 4, False)
     """
+    (found,) = perplexities(
+        model, texts, [under or Intervention()],
+        window=window, stride=stride, bos=bos, limit=limit, seed=seed, progress=progress,
+    )  # fmt: skip
+    return found
+
+
+def perplexities(
+    model: object,
+    texts: str | Path | TextSet | Iterable[str],
+    variants: Sequence[Intervention],
+    *,
+    window: int = 512,
+    stride: int | None = None,
+    bos: bool | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    store: Store = None,
+    progress: bool = False,
+) -> tuple[Perplexity, ...]:
+    """Measure the perplexity of a model under several interventions on the same windows, which share what they can.
+
+    Args:
+        model: What `load` gives or takes.
+        texts: As for `perplexity`.
+        variants: The interventions; `Intervention()` is the intact model.
+        window: Tokens in a window, BOS included.
+        stride: New tokens a window.
+        bos: Whether a BOS token begins every window.
+        limit: Use at most this many windows, drawn without replacement.
+        seed: Of that draw.
+        store: Where results are kept and found again.
+        progress: Show a bar.
+
+    Returns:
+        One perplexity a variant, in the order given.
+
+    Raises:
+        InputError: As for `perplexity`.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> both = perplexities("tiny-gpt2", ["Is water wet? Yes."], [Intervention(), skip(3)], window=8)
+        >>> [str(found.under) for found in both]
+        ['intact', 'skip {3}']
+    """
     access = as_model(model)
     textset = read_texts(texts, model=access)
     sequences = encode_texts(
@@ -148,19 +194,29 @@ def perplexity(
     )  # fmt: skip
     assert access.tokenizer is not None  # or the line above had refused
     head = window_head(access.tokenizer, bos=bos)
-    (run,) = evaluate(access, sequences, [under or Intervention()], [LossObserver()], progress=progress)
-    losses: Losses = run["loss"]
-    owners = np.array([s.owner for s in sequences])
-    kept, places = np.unique(owners, return_inverse=True)
-    nll, tokens = np.bincount(places, losses.nll), np.bincount(places, losses.tokens).astype(np.int64)
-    if not np.isfinite(nll).all():
-        first = int(kept[~np.isfinite(nll)][0])
-        msg = (
-            f"the loss of text {first} is not finite ({under or 'intact'}); try dtype='float32', or a smaller "
-            "intervention"
+    size = window - len(head) if stride is None else stride
+    kept, places = np.unique([s.owner for s in sequences], return_inverse=True)
+    found = []
+    for run in evaluate(access, sequences, variants, [LossObserver()], store=store, progress=progress):
+        losses: Losses = run["loss"]
+        nll, tokens = np.bincount(places, losses.nll), np.bincount(places, losses.tokens).astype(np.int64)
+        if not np.isfinite(nll).all():
+            first = int(kept[~np.isfinite(nll)][0])
+            msg = (
+                f"the loss of text {first} is not finite ({run.variant}); try dtype='float32', or a smaller "
+                "intervention"
+            )
+            raise InputError(msg)
+        found.append(
+            Perplexity(
+                nll,
+                tokens,
+                window,
+                size,
+                bool(head),
+                texts=textset.name,
+                under=run.variant,
+                model=access.name,
+            )
         )
-        raise InputError(msg)
-    return Perplexity(
-        nll, tokens, window, window - len(head) if stride is None else stride, bool(head),
-        textset.name, under or Intervention(), access.name,
-    )  # fmt: skip
+    return tuple(found)

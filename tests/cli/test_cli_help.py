@@ -8,10 +8,11 @@ from click.testing import CliRunner
 
 from decision_phases.cli import main
 from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES
+from decision_phases.repairs import REPAIRS
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
-COMMANDS = ("run", "read", "prune", "compare", "spaces", "models", "questions")
+COMMANDS = ("run", "read", "prune", "compare", "spaces", "repair", "export", "models", "questions")
 SHARED = "--model --questions --scoring --template --show-options --shots --limit --seed --device --dtype --backend"
 KEPT = "--out --resume --quick --no-progress --threads --skip --skip-attention --skip-mlp"
 
@@ -63,6 +64,11 @@ def test_help_names_everything_that_can_be_chosen():
         *(n for n, s in SEARCHES.items() if s.by != "order"),
     ):
         assert name in text
+
+
+def test_help_names_every_repair():
+    text = help_of("repair")
+    assert all(f" {name} " in text for name in REPAIRS)
 
 
 def test_help_does_not_wait_for_torch():

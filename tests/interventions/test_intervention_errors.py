@@ -10,6 +10,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import (
     Affine,
     Array,
+    Bottleneck,
     Captured,
     Edit,
     Intervention,
@@ -230,6 +231,10 @@ BAD = {
     "bias of another width": (
         lambda: Affine(Array(np.eye(3)), Array(np.ones(2))),
         "with this weight it must be [3].",
+    ),
+    "bottleneck that does not fit": (
+        lambda: Bottleneck(*(Array(np.ones(shape)) for shape in ((3, 2), (2,), (3, 2), (3,)))),
+        "of the shapes ((3, 2), (2,), (3, 2), (3,)); they must be numbers of the shapes [d, r], [r], [r, d] and [d].",
     ),
     "no parameters": (
         lambda: weights(3, {}),

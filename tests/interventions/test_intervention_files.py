@@ -9,6 +9,9 @@ from safetensors.numpy import load_file, save_file
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import (
+    Array,
+    Bottleneck,
+    Edit,
     Intervention,
     insert,
     mean,
@@ -23,6 +26,7 @@ from decision_phases.interventions import (
 )
 
 RNG = np.random.default_rng(0)
+PARTS = tuple(Array.of(RNG.normal(size=shape), "part") for shape in ((4, 2), (2,), (2, 4), (4,)))
 EVERYTHING = (
     skip(5, 8)
     + skip(20, part="mlp")
@@ -36,6 +40,7 @@ EVERYTHING = (
     + steer("resid_mid", 15, RNG.normal(size=4), 0.1)
     + scale("mlp_out", 16, 0.1 + 0.2)
     + noise(17, 0.02, seed=7)
+    + Intervention((Edit("map", "resid_post", 19, value=Bottleneck(*PARTS)),))
     + weights(18, {"mlp.w": RNG.normal(size=(2, 3, 4)), "mlp.b": np.array([True, False])})
 )
 

@@ -1,0 +1,140 @@
+"""`compare_repairs`: what several repairs give back of what one cut costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from decision_phases.engine import Store, as_store, evaluate
+from decision_phases.engine import texts as read_texts
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import as_model
+from decision_phases.readout import DecisionObserver, Decisions, Perplexity, ask, find_phases, perplexities
+from decision_phases.readout.ask import Questions
+from decision_phases.repairs.comparison import INTACT, NOTHING, RepairComparison, RepairRow
+from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.fitting import fit_all
+from decision_phases.repairs.places import places_of
+from decision_phases.repairs.registry import REPAIRS, find_repair
+from decision_phases.repairs.repair import Texts, folder_of, source_of
+from decision_phases.repairs.result import FittedRepair
+
+
+def compare_repairs(
+    model: object,
+    cut: Intervention,
+    *,
+    methods: Sequence[str | Repair] | None = None,
+    questions: Questions = "facts",
+    texts: Texts = "pydoc",
+    window: int = 128,
+    limit: int | None = 128,
+    held_out: int | None = 64,
+    sequential: bool = True,
+    seed: int = 0,
+    store: Store = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> RepairComparison:
+    """Fit several repairs of one cut, and measure them beside doing nothing and the intact model.
+
+    All of them see the same questions, and perplexity is measured on the half of the texts that none was fitted to.
+
+    Args:
+        model: What `load` gives or takes.
+        cut: The removals.
+        methods: Names in `REPAIRS`, or repairs with names of their own; all by default.
+        questions: A name, a file, questions, or encoded questions. They fit nothing: all of them measure.
+        texts: What `dp.texts` takes, as a whole set: one half fits, the other measures.
+        window: Tokens in a window of the texts.
+        limit: Fit to at most this many windows.
+        held_out: Measure perplexity on at most this many windows.
+        sequential: As in `repair`.
+        seed: Of everything random.
+        store: Where what is measured is kept and found again.
+        checkpoint: As in `repair`.
+        progress: Show bars.
+        **settings: Of `tasks.encode_questions`.
+
+    Returns:
+        One row a model: accuracy, margin, perplexity, transition, parameters, seconds, and what is given back.
+
+    Raises:
+        InputError: Before anything runs, if model, cut, texts and questions do not fit.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> from decision_phases.tasks import questions
+        >>> some = questions("facts", limit=20)
+        >>> found = compare_repairs("tiny-llama", skip(2), methods=["ghost"], questions=some, limit=8, held_out=4)
+        >>> [row.method for row in found.rows]
+        ['intact', 'nothing', 'ghost']
+    """
+    access = as_model(model)
+    places = places_of(access, cut)
+    asked = [find_repair(method) for method in (REPAIRS if methods is None else methods)]
+    names = [repair.name for repair in asked]
+    if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
+        msg = (
+            f"the repairs are named {names}; give at least one, each with its own name, and neither 'intact' nor "
+            "'nothing'"
+        )
+        raise InputError(msg)
+    encoded = ask(access, questions, **settings)
+    whole = read_texts(texts, model=access)
+    if whole.half:
+        msg = f"{whole.name} is the {whole.half} half only; give the whole set, of which one half fits and one measures"
+        raise InputError(msg)
+    source = source_of(access, whole, window=window, limit=limit, seed=seed)
+    known = as_store(store)
+    fitted = fit_all(
+        access, cut, places, asked, source,
+        sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
+    )  # fmt: skip
+    variants = [Intervention(), cut, *(cut + maps for maps in fitted)]
+    runs = evaluate(access, encoded, variants, [DecisionObserver()], store=known, progress=progress)
+    decisions = [run["decisions"] for run in runs]
+    surprise = perplexities(
+        access,
+        whole.evaluation,
+        variants,
+        window=window,
+        limit=held_out,
+        seed=seed,
+        store=known,
+        progress=progress,
+    )
+    rows = [
+        _row(method, found, ppl, repair, seed)
+        for method, found, ppl, repair in zip(
+            (INTACT, NOTHING, *names), decisions, surprise, (None, None, *fitted), strict=True
+        )
+    ]
+    notes = (
+        "Intervals are over questions or texts, and conditional on the cut.",
+        f"Repairs were fitted to {source.tokens} tokens of {whole.name} without labels; perplexity is measured on "
+        f"{surprise[0].n_tokens} tokens of its other half.",
+    )
+    return RepairComparison(
+        tuple(rows), cut, access.name, encoded.questions.name, encoded.questions.chance, seed, notes
+    )
+
+
+def _row(
+    method: str, decisions: Decisions, perplexity: Perplexity, repair: FittedRepair | None, seed: int
+) -> RepairRow:
+    phases = find_phases(decisions, seed=seed, n_boot=500, n_perm=1000)
+    return RepairRow(
+        method,
+        decisions.under,
+        decisions.final.correct,
+        decisions.final.margin,
+        perplexity,
+        phases.transition,
+        phases.ci,
+        phases.outcome,
+        repair,
+    )

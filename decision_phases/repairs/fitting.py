@@ -1,0 +1,223 @@
+"""Fitting several repairs of one cut, running the model as rarely as possible."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.interventions.builders import single
+from decision_phases.models import ModelAccess
+from decision_phases.pruning.criteria.data import Data
+from decision_phases.repairs.contract import Fitter, Job, Repair
+from decision_phases.repairs.places import Place
+from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
+from decision_phases.repairs.stream import Chunk, stream
+
+
+@dataclass(frozen=True)
+class Source:
+    """The texts that repairs are fitted to, and how they were cut.
+
+    Attributes:
+        data: The windows.
+        name: Name of the texts.
+        content_hash: Hash of the texts.
+        window: Most tokens in a window.
+    """
+
+    data: Data = field(repr=False)
+    name: str
+    content_hash: str
+    window: int
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return sum(map(len, self.data.sequences))
+
+
+@dataclass
+class _Progress:
+    """What is fitted of one repair so far."""
+
+    repair: Repair
+    maps: Intervention = field(default_factory=Intervention)
+    under: Intervention = field(default_factory=Intervention)
+    places: list[PlaceFit] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Open:
+    """One repair being fitted at one place."""
+
+    of: _Progress
+    place: Place
+    variant: Intervention
+    fitter: Fitter
+
+    def take(self, chunk: Chunk) -> None:
+        start = time.perf_counter()
+        x = chunk.rows[self.variant][self.place.site, self.place.layer]
+        y = chunk.rows[Intervention()][self.place.target]
+        with torch.no_grad():
+            self.fitter.take(x, y.to(x.device))
+        self.of.seconds += time.perf_counter() - start
+
+    def finish(self) -> Intervention:
+        start = time.perf_counter()
+        fitted = self.fitter.finish()
+        self.of.places.append(
+            PlaceFit(
+                self.place.site,
+                self.place.layer,
+                str(self.place),
+                fitted.before.total,
+                fitted.after.total,
+                fitted.before.relative,
+                fitted.after.relative,
+            )
+        )
+        self.of.seconds += time.perf_counter() - start
+        return single(
+            "map", self.place.site, self.place.layer, None, "all", fitted.value, label=self.of.repair.name
+        )
+
+
+def fit_all(
+    model: ModelAccess,
+    cut: Intervention,
+    places: Sequence[Place],
+    repairs: Sequence[Repair],
+    source: Source,
+    *,
+    sequential: bool,
+    seed: int,
+    checkpoint: Path | None,
+    progress: bool,
+) -> tuple[FittedRepair, ...]:
+    """Fit repairs of one cut.
+
+    What enters a map is read in the intact model, or with `sequential` in the model as cut and repaired before it; what
+    should leave it always in the intact model. Repairs that need the same runs share them.
+
+    Args:
+        model: The model.
+        cut: The cut.
+        places: Where its maps are.
+        repairs: The repairs.
+        source: The texts.
+        sequential: Whether every map is fitted on the model as repaired before it.
+        seed: Of everything random.
+        checkpoint: Folder that training can be continued from; None to keep nothing.
+        progress: Show bars.
+
+    Returns:
+        The fitted repairs, in the order given.
+
+    Raises:
+        InputError: If there are fewer tokens than a repair needs, or they do not determine it.
+    """
+    check_tokens(model, repairs, source)
+    all_of_them = [_Progress(repair) for repair in repairs]
+    key = f"{model.fingerprint} {cut.key} {source.content_hash} {source.window} {source.tokens} {sequential}"
+    rounds = [[place] for place in places] if sequential else [list(places)]
+    for number, group in enumerate(rounds, 1):
+        jobs = []
+        for of in all_of_them:
+            for place in group:
+                variant = of.under + place.without if sequential else place.without
+                job = Job(
+                    model.d_model,
+                    source.tokens,
+                    double=model.dtype == torch.float64,
+                    seed=seed,
+                    progress=progress,
+                    checkpoint=_file(checkpoint, of.repair, place),
+                    key=hashlib.sha256(f"{key} {variant.key} {place}".encode()).hexdigest()[:16],
+                )
+                jobs.append(_Open(of, place, variant, of.repair.begin(job)))
+        what = f"fitting {number} of {len(rounds)}" if len(rounds) > 1 else "fitting"
+        for chunk in stream(model, source.data.sequences, _reads(jobs), progress=progress, what=what):
+            for job_ in jobs:
+                job_.take(chunk)
+            _share(jobs, chunk.seconds)
+        for job_ in jobs:
+            mapping = job_.finish()
+            job_.of.maps += mapping
+            job_.of.under += job_.place.cut + mapping
+    return tuple(_result(model, cut, of, source, sequential=sequential, seed=seed) for of in all_of_them)
+
+
+def check_tokens(model: ModelAccess, repairs: Iterable[Repair], source: Source) -> None:
+    """Refuse texts that are too short to determine a repair, before anything runs.
+
+    Args:
+        model: The model.
+        repairs: The repairs.
+        source: The texts.
+
+    Raises:
+        InputError: Naming what is missing.
+    """
+    for repair in repairs:
+        needed = repair.tokens_needed(model.d_model)
+        if source.tokens < needed:
+            msg = (
+                f"{repair.name} has {repair.n_parameters(model.d_model)} parameters at the width {model.d_model} and "
+                f"needs at least {needed} tokens, better ten times as many; {source.name} gives {source.tokens} in "
+                f"{len(source.data.sequences)} windows. Give more text, or a larger limit="
+            )
+            raise InputError(msg)
+
+
+def _reads(jobs: Iterable[_Open]) -> Mapping[Intervention, Sequence[tuple[str, int]]]:
+    """Intervention → where to read under it; the intact model first."""
+    wanted: dict[Intervention, list[tuple[str, int]]] = {Intervention(): []}
+    for job in jobs:
+        wanted[Intervention()].append(job.place.target)
+        wanted.setdefault(job.variant, []).append((job.place.site, job.place.layer))
+    return wanted
+
+
+def _share(jobs: Iterable[_Open], seconds: Mapping[Intervention, float]) -> None:
+    """Count to every repair the runs that it would have needed by itself."""
+    needed: dict[int, tuple[_Progress, set[Intervention]]] = {}
+    for job in jobs:
+        needed.setdefault(id(job.of), (job.of, {Intervention()}))[1].add(job.variant)
+    for of, variants in needed.values():
+        of.seconds += sum(seconds[variant] for variant in variants)
+
+
+def _file(folder: Path | None, repair: Repair, place: Place) -> Path | None:
+    return None if folder is None else folder / f"{repair.name}-{place.site}-{place.layer}.safetensors"
+
+
+def _result(
+    model: ModelAccess, cut: Intervention, of: _Progress, source: Source, *, sequential: bool, seed: int
+) -> FittedRepair:
+    fit = Fit(
+        method=of.repair.name,
+        settings=repr(of.repair),
+        model=model.name,
+        fingerprint=model.fingerprint,
+        cut=cut,
+        places=tuple(of.places),
+        texts=source.name,
+        texts_hash=source.content_hash,
+        windows=len(source.data.sequences),
+        tokens=source.tokens,
+        window=source.window,
+        sequential=sequential,
+        seed=seed,
+        parameters=len(of.places) * of.repair.n_parameters(model.d_model),
+        seconds=of.seconds,
+    )
+    return FittedRepair(of.maps.edits, fit)

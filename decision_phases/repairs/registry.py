@@ -1,0 +1,54 @@
+"""All repairs by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from decision_phases.errors import unknown_name
+from decision_phases.repairs.bottleneck import BOTTLENECK
+from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.linear import (
+    AFFINE,
+    DIAGONAL,
+    GHOST,
+    HADAMARD_DIAGONAL,
+    LINEAR_PATCH,
+    MEAN_BIAS,
+    RELATIVE_AFFINE,
+    RELATIVE_GHOST,
+)
+
+#: Maps that make up for a cut, fitted on texts without labels.
+REPAIRS: Mapping[str, Repair] = MappingProxyType(
+    {
+        repair.name: repair
+        for repair in (
+            MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE,
+            BOTTLENECK,
+        )
+    }
+)  # fmt: skip
+
+
+def find_repair(given: str | Repair) -> Repair:
+    """Look a repair up; one that is given as such is left alone.
+
+    Args:
+        given: Its name, or itself.
+
+    Returns:
+        The repair.
+
+    Raises:
+        InputError: If there is none of that name; near ones are suggested.
+
+    Example:
+        >>> find_repair("ghost").what
+        'any linear map, by least squares'
+    """
+    if isinstance(given, Repair):
+        return given
+    if given not in REPAIRS:
+        raise unknown_name("repair", given, REPAIRS)
+    return REPAIRS[given]

@@ -1,0 +1,129 @@
+"""`repair`: fit maps that make up for a cut, on texts and without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from decision_phases.engine import texts as read_texts
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess, as_model
+from decision_phases.pruning.criteria.data import text_data
+from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.fitting import Source, fit_all
+from decision_phases.repairs.places import places_of
+from decision_phases.repairs.registry import find_repair
+from decision_phases.repairs.result import FittedRepair
+from decision_phases.tasks import TextSet
+
+Texts = str | Path | TextSet | Iterable[str]
+
+
+def repair(
+    model: object,
+    cut: Intervention,
+    *,
+    method: str | Repair = "relative_ghost",
+    texts: Texts = "pydoc",
+    window: int = 128,
+    limit: int | None = 128,
+    sequential: bool = True,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+) -> FittedRepair:
+    """Fit maps that make up for a cut: at every gap, from what enters it to what left it in the intact model.
+
+    A run of removed blocks gets one map in its place; so does every layer that lost its attention or its MLP. Sums over
+    tokens are gathered in float64 a few windows at a time, so that no text is too long.
+
+    Args:
+        model: What `load` gives or takes.
+        cut: The removals, such as `skip(5, 6, 9)`.
+        method: A name in `REPAIRS`, or a repair (`dataclasses.replace` gives one with other settings). "ghost" is as
+            published; the default weighs tokens by their length, which matters where the cut holds the block that gives
+            the first token of a text its huge norm.
+        texts: What `dp.texts` takes; of a whole set the fit half is used, so that the other half can measure.
+        window: Tokens in a window, BOS included.
+        limit: Use at most this many windows, drawn without replacement; None for all.
+        sequential: Fit the maps of several gaps from left to right, each on the model as it is repaired so far.
+            Otherwise each is fitted on the intact model, as published.
+        seed: Of everything random.
+        checkpoint: For trained repairs: a folder from which an interrupted training is continued.
+        progress: Show bars.
+
+    Returns:
+        The maps as an intervention, without the cut: `cut + repair` is the repaired model. `.fit` says how it came
+        about: errors, tokens, seconds, parameters.
+
+    Raises:
+        InputError: Before anything runs, if the cut leaves nothing or is none, or there are fewer tokens than the width
+            needs; afterwards, if the tokens do not determine the map.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> cut = skip(2, 3)
+        >>> found = repair("tiny-llama", cut, method="ghost", limit=8)
+        >>> cut + found
+        <Intervention: skip {2, 3} + map resid_pre of layer 2>
+        >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
+        (True, 1024)
+    """
+    access = as_model(model)
+    asked = find_repair(method)
+    places = places_of(access, cut)
+    source = source_of(access, texts, window=window, limit=limit, seed=seed)
+    (found,) = fit_all(
+        access, cut, places, [asked], source,
+        sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
+    )  # fmt: skip
+    return found
+
+
+def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | None, seed: int) -> Source:
+    """Cut texts to fit to into windows.
+
+    Args:
+        model: The model.
+        texts: What `dp.texts` takes.
+        window: Tokens in a window.
+        limit: Use at most this many windows.
+        seed: Of that draw.
+
+    Returns:
+        The windows: of the fit half, if the set is a whole one.
+
+    Raises:
+        InputError: If these are the texts that measure, or texts, window and model do not fit.
+    """
+    given = read_texts(texts, model=model)
+    if given.half == "evaluation":
+        msg = f"{given.name} is the half that measures; repairs are fitted to the other one, .fit, or to other texts"
+        raise InputError(msg)
+    chosen = given if given.half else given.fit
+    data = text_data(model, chosen, window=window, limit=limit, seed=seed)
+    return Source(data, chosen.name, chosen.content_hash, window)
+
+
+def folder_of(given: str | Path | None) -> Path | None:
+    """Make the folder of checkpoints.
+
+    Args:
+        given: Where; None for none.
+
+    Returns:
+        The folder, or None.
+
+    Raises:
+        InputError: If it cannot be made.
+    """
+    if given is None:
+        return None
+    folder = Path(given).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be made: {error.strerror or error}; give another folder for checkpoints"
+        raise InputError(msg) from error
+    return folder

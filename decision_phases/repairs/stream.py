@@ -1,0 +1,123 @@
+"""What enters the places of a cut and what should leave them, a few windows of text at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads, evaluate
+from decision_phases.engine.observers import ReadRows
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.tasks import TokenSequence
+
+#: Tokens that run at once: what is read of them is all that is ever held.
+_CHUNK = 2048
+
+#: (site, layer) → activations of every token, `[token, d]`.
+Rows = Mapping[tuple[str, int], Float[Tensor, "token d"]]
+
+
+@dataclass(frozen=True)
+class RowsObserver(Observer[Rows]):
+    """Keeps activations of every token, in the order of the sequences, where they are.
+
+    Attributes:
+        where: Sites and layers to keep.
+        name: Under which the result is found.
+    """
+
+    where: tuple[tuple[str, int], ...]
+    name: str = "rows"
+
+    @property
+    def reads(self) -> Reads:
+        """The places named."""
+        sites, layers = (dict.fromkeys(column) for column in zip(*self.where, strict=True))
+        return Reads(tuple(sites), tuple(layers), "all")
+
+    @property
+    def key(self) -> str:
+        """The settings."""
+        return f"rows {self.where}"
+
+    def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Rows]:
+        """Begin with one variant."""
+        return _Keeping(self, inputs)
+
+
+class _Keeping(Collector[Rows]):
+    def __init__(self, observer: RowsObserver, inputs: Inputs) -> None:
+        self.kept: dict[tuple[str, int], list[Tensor]] = {
+            place: [torch.empty(0)] * len(inputs.sequences) for place in observer.where
+        }
+
+    def take(self, batch: Batch, rows: ReadRows) -> None:
+        sizes = [len(sequence) for sequence in batch.sequences]
+        for place, kept in self.kept.items():
+            for index, part in zip(batch.indices, torch.split(rows[place], sizes), strict=True):
+                kept[index] = part
+
+    def finish(self) -> Rows:
+        return {place: torch.cat(kept) for place, kept in self.kept.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What was read of some windows.
+
+    Attributes:
+        rows: Intervention → what was read under it.
+        seconds: Intervention → how long it ran.
+    """
+
+    rows: Mapping[Intervention, Rows]
+    seconds: Mapping[Intervention, float]
+
+
+def stream(
+    model: ModelAccess,
+    sequences: Sequence[TokenSequence],
+    wanted: Mapping[Intervention, Sequence[tuple[str, int]]],
+    *,
+    progress: bool,
+    what: str,
+) -> Iterator[Chunk]:
+    """Run texts under several interventions and give what is read, a few windows at a time.
+
+    Args:
+        model: The model.
+        sequences: Windows of text.
+        wanted: Intervention → sites and layers to read under it.
+        progress: Show a bar.
+        what: Its label.
+
+    Yields:
+        What was read of the next windows.
+    """
+    looks = {variant: RowsObserver(tuple(dict.fromkeys(where))) for variant, where in wanted.items()}
+    with tqdm(total=len(sequences), disable=not progress, unit="window", desc=what) as bar:
+        for part in _chunks(sequences):
+            rows, seconds = {}, {}
+            for variant, look in looks.items():
+                start = time.perf_counter()
+                (run,) = evaluate(model, part, [variant], [look])
+                rows[variant], seconds[variant] = run[look.name], time.perf_counter() - start
+            yield Chunk(rows, seconds)
+            bar.update(len(part))
+
+
+def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:
+    part: list[TokenSequence] = []
+    for sequence in sequences:
+        if part and sum(map(len, part)) + len(sequence) > _CHUNK:
+            yield part
+            part = []
+        part.append(sequence)
+    yield part

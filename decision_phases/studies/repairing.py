@@ -1,0 +1,124 @@
+"""The comparison of repairs, kept in a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from decision_phases.engine import texts as read_texts
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.plots import save_figure
+from decision_phases.readout import ask
+from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
+from decision_phases.store import Manifest, ResultStore, new_folder, resume_folder, write_json, write_table
+from decision_phases.tasks import QuestionSet
+
+
+def run_repairs(
+    model: ModelAccess,
+    cut: Intervention,
+    questions: QuestionSet,
+    *,
+    methods: Sequence[str],
+    texts: str = "pydoc",
+    window: int = 128,
+    limit: int | None = 128,
+    held_out: int | None = 64,
+    sequential: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    progress: bool = True,
+    **wording: Any,
+) -> tuple[Path, RepairComparison]:
+    """Compare repairs of one cut, and keep everything in a folder.
+
+    The folder holds `manifest.json`, `repairs.json`, `repairs.parquet`, `figures/repairs.png` and the fitted maps in
+    `fitted/<method>/`, which `Intervention.load` reads. `results/` and `training/` have what an interrupted run goes on
+    with.
+
+    Args:
+        model: The model.
+        cut: The cut.
+        questions: What measures.
+        methods: Names of repairs.
+        texts: A name or a file.
+        window: As in `compare_repairs`.
+        limit: As in `compare_repairs`.
+        held_out: As in `compare_repairs`.
+        sequential: As in `compare_repairs`.
+        seed: Of everything random.
+        out: The folder; `runs/<time>-<model>` by default.
+        resume: Continue the run in `out` (or the newest under `runs/`).
+        command: The command that was typed.
+        progress: Show bars.
+        **wording: Of `tasks.encode_questions`.
+
+    Returns:
+        The folder and the comparison.
+
+    Raises:
+        InputError: If something does not fit, before anything runs.
+    """
+    began = time.monotonic()
+    places_of(model, cut)
+    repairs = [find_repair(name) for name in methods]
+    encoded = ask(model, questions, seed=seed, **wording)
+    whole = read_texts(texts, model=model)
+    manifest = Manifest.begin(
+        {
+            "job": "repair",
+            "cut": str(cut),
+            "cut_key": cut.key,
+            "methods": [repr(repair) for repair in repairs],
+            "questions": encoded.key,
+            "texts": whole.content_hash,
+            "window": window,
+            "limit": limit,
+            "held_out": held_out,
+            "sequential": sequential,
+            "seed": seed,
+            "model": model.name,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "backend": model.kind,
+        },
+        model.fingerprint,
+        questions.content_hash,
+        seed=seed,
+        threads=torch.get_num_threads(),
+    )
+    folder = resume_folder(out) if resume else new_folder(out, model.name)
+    if resume:
+        manifest = manifest.check_resumes(folder)
+    manifest.write(folder)
+    complete = False
+    try:
+        with closing(ResultStore(folder / "results")) as store:
+            found = compare_repairs(
+                model, cut, methods=repairs, questions=encoded, texts=whole, window=window, limit=limit,
+                held_out=held_out, sequential=sequential, seed=seed, store=store,
+                checkpoint=folder / "training", progress=progress,
+            )  # fmt: skip
+        _keep(folder, found, command)
+        complete = True
+    finally:
+        manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
+    return folder, found
+
+
+def _keep(folder: Path, found: RepairComparison, command: str) -> None:
+    for row in found.rows:
+        target = folder / "fitted" / row.method
+        if row.repair is not None and not (target / "intervention.json").exists():
+            row.repair.save(target)
+    write_table(folder / "repairs.parquet", found.to_pandas())
+    save_figure(found.plot(), folder / "figures" / "repairs.png")
+    write_json(folder / "repairs.json", {"command": command, **found.to_dict()})

@@ -1,0 +1,262 @@
+"""What do closed-form repairs give back of what a cut costs, and where?
+
+    uv run python experiments/repairs/run.py             # hours on 2 cores; continues where it stopped
+    uv run python experiments/repairs/run.py --quick     # a small random model, as a check, under two minutes
+
+Writes results.json, repairs.csv, figure.png and README.md beside this file (or to --out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+import decision_phases as dp
+from decision_phases.interventions import layer_runs
+from decision_phases.repairs.comparison import INTACT, NOTHING
+from decision_phases.stats import resample_weights
+from decision_phases.store import read_json, versions, write_json
+from decision_phases.studies.targeted import plan_cells
+
+sys.path.insert(0, str(Path(__file__).parent))
+import settings
+from figure import draw
+from story import tell
+
+SIZES = ("mild", "collapse", "beyond")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cut that is repaired.
+
+    Attributes:
+        group: "criterion" or "phase".
+        chosen_by: The strategy, or the phase.
+        size: "mild", "collapse" or "beyond"; for phases the shape of the cut.
+        layers: The blocks.
+        methods: Repairs to compare.
+        sequential: Whether maps are fitted from left to right.
+    """
+
+    group: str
+    chosen_by: str
+    size: str
+    layers: tuple[int, ...]
+    methods: tuple[str, ...]
+    sequential: bool = True
+
+    @property
+    def name(self) -> str:
+        """A name for files and tables."""
+        fitted = "" if self.sequential else "-intact"
+        return f"{self.chosen_by}-{self.size}-{'-'.join(map(str, self.layers))}{fitted}"
+
+
+def main() -> None:
+    """Run what is not there yet, then write table, figure and text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
+    parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
+    parser.add_argument("--out", type=Path, default=None, help="where results go")
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
+    out = args.out or (Path("runs/experiment-repairs-quick") if args.quick else Path(__file__).parent)
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    every = dp.questions(s.QUESTIONS)
+    search = every.limit(s.N_SEARCH, s.SEED)
+    chosen = {item.id for item in search}
+    rest = dp.questions([q for q in every if q.id not in chosen], name=every.name, scoring=every.scoring)
+    evaluation = rest.limit(s.N_EVALUATION, s.SEED)
+    phases = dp.find_phases(dp.read(model, search, store=out / "store"), seed=s.SEED)
+    cases, cuts, reasons = plan(model, search, phases, s, out)
+    found = [compare(model, case, evaluation, s, out) for case in cases]
+    table = pd.DataFrame([row for rows in found for row in rows["rows"]])
+    table.to_csv(out / "repairs.csv", index=False)
+    result = {
+        "model": model.name,
+        "weights": model.weights,
+        "fingerprint": model.fingerprint,
+        "questions": {"name": every.name, "hash": every.content_hash},
+        "texts": s.TEXTS,
+        "n_search": len(search),
+        "n_evaluation": len(evaluation),
+        "chance": evaluation.chance,
+        "seed": s.SEED,
+        "versions": versions(),
+        "main": s.MAIN,
+        "methods": list(s.METHODS),
+        "boundary": phases.to_dict(),
+        "cuts": cuts,
+        "not_testable": reasons,
+        "rows": table.to_dict("records"),
+        "phases": between_phases(found, s),
+        "seconds": round(time.monotonic() - began),
+    }
+    write_json(out / "results.json", clean(result))
+    draw(table, result, out / "figure.png")
+    (out / "README.md").write_text(tell(clean(result)), encoding="utf-8")
+    sys.stderr.write(f"written to {out}\n")
+
+
+def plan(
+    model: dp.ModelAccess, search: dp.QuestionSet, phases: dp.Phases, s: SimpleNamespace, out: Path
+) -> tuple[list[Case], list[dict[str, Any]], dict[str, str]]:
+    """Choose the cuts on the search questions: by criterion around the collapse, and at random inside the phases."""
+    curves = dp.prune(
+        model,
+        search,
+        by=s.CRITERIA,
+        up_to=s.UP_TO,
+        split=None,
+        controls=False,
+        seed=s.SEED,
+        store=out / "store",
+    )
+    cases, cuts = [], []
+    for criterion in s.CRITERIA:
+        steps = {step.step: step.cut for step in curves.of(criterion)}
+        collapse = curves.collapse(criterion)
+        at = min(collapse or s.UP_TO - s.BEYOND, s.UP_TO - s.BEYOND)
+        for size, n in zip(SIZES, (max(1, at // 2), at, at + s.BEYOND), strict=True):
+            layers = tuple(sorted(steps[n]))
+            cuts.append(
+                {
+                    "criterion": criterion,
+                    "size": size,
+                    "blocks": n,
+                    "layers": list(layers),
+                    "collapse": collapse,
+                }
+            )
+            cases.append(Case("criterion", criterion, size, layers, s.METHODS))
+            if len(layer_runs(layers)) > 1:
+                cases.append(Case("criterion", criterion, size, layers, s.PUBLISHED, sequential=False))
+    if not phases.found:
+        return cases, cuts, {"phases": phases.verdict}
+    first = [*s.FIRST_BLOCKS, phases.transition]
+    cells, reasons = plan_cells(
+        phases, exclusions={"edges": first}, sizes=s.PHASE_SIZES, draws=s.PHASE_DRAWS, seed=s.SEED
+    )
+    cases += [
+        Case("phase", cell.region, f"{cell.shape}-{cell.size}", tuple(sorted(cut)), s.PHASE_METHODS)
+        for cell in cells
+        if cell.region != "anywhere"
+        for cut in cell.cuts
+    ]
+    return cases, cuts, dict(reasons)
+
+
+def compare(
+    model: dp.ModelAccess, case: Case, evaluation: dp.QuestionSet, s: SimpleNamespace, out: Path
+) -> dict[str, Any]:
+    """Fit and measure the repairs of one cut, or read back what an earlier run found."""
+    path = out / "store" / "cases" / f"{case.name}.json"
+    if path.exists():
+        return dict(read_json(path))
+    sys.stderr.write(f"{case.name}\n")
+    table = dp.compare_repairs(
+        model, dp.skip(*case.layers), methods=case.methods, questions=evaluation, texts=s.TEXTS, window=s.WINDOW,
+        limit=s.WINDOWS, held_out=s.HELD_OUT, sequential=case.sequential, seed=s.SEED, store=out / "store",
+        checkpoint=out / "store" / "training" / case.name,
+    )  # fmt: skip
+    records = table.to_pandas().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
+    rows = []
+    for record, row in zip(records, table.rows, strict=True):
+        errors = [] if row.fit is None else [(p.relative_before, p.relative_after) for p in row.fit.places]
+        rows.append(
+            {
+                "group": case.group, "chosen_by": case.chosen_by, "size": case.size, "blocks": len(case.layers),
+                "layers": " ".join(map(str, case.layers)), "gaps": len(table.rows[-1].repair or ()),
+                "sequential": case.sequential, **record,
+                "relative_error_before": float(np.mean([e[0] for e in errors])) if errors else None,
+                "relative_error_after": float(np.mean([e[1] for e in errors])) if errors else None,
+            }
+        )  # fmt: skip
+    per_question = {
+        row.method: {
+            "margin": row.margins.tolist(),
+            "accuracy": row.correct.astype(float).tolist(),
+            "log_perplexity": (-row.perplexity.nll / row.perplexity.tokens.mean()).tolist(),
+        }
+        for row in table.rows
+    }
+    done = clean({"case": vars(case), "rows": rows, "values": per_question})
+    write_json(path, done)
+    return dict(done)
+
+
+def between_phases(found: list[dict[str, Any]], s: SimpleNamespace) -> list[dict[str, Any]]:
+    """Share of the loss that a repair gives back, Silent minus Decisive, at equal numbers of blocks and shape."""
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in found:
+        if one["case"]["group"] == "phase":
+            cells.setdefault((one["case"]["size"], one["case"]["chosen_by"]), []).append(one["values"])
+    rows = []
+    for size in dict.fromkeys(size for size, _ in cells):
+        both = {region: cells.get((size, region)) for region in ("silent", "decisive")}
+        if not all(both.values()):
+            continue
+        for method in s.PHASE_METHODS:
+            for measure in ("accuracy", "margin", "log_perplexity"):
+                shares = {
+                    region: share(values or [], method, measure, s.SEED) for region, values in both.items()
+                }
+                gap = shares["silent"] - shares["decisive"]
+                low, high = np.quantile(gap[1:], [0.025, 0.975])  # NaN where the share is not testable
+                rows.append(
+                    {
+                        "size": size, "method": method, "measure": measure,
+                        "silent": shares["silent"][0], "decisive": shares["decisive"][0],
+                        "difference": gap[0], "low": float(low), "high": float(high),
+                    }
+                )  # fmt: skip
+    return rows
+
+
+def share(
+    values: list[dict[str, Any]], method: str, measure: str, seed: int
+) -> Float[np.ndarray, " whole_and_resamples"]:
+    """(repaired − cut) / (intact − cut) of means over cuts: first over all questions or texts, then over resamples."""
+    mean = {
+        name: np.mean([one[name][measure] for one in values], axis=0) for name in (INTACT, NOTHING, method)
+    }
+    n = len(mean[NOTHING])
+    weights = np.vstack([np.full(n, 1 / n), resample_weights(n, 2000, seed=seed)])
+    lost = weights @ (mean[INTACT] - mean[NOTHING])
+    if not np.quantile(lost[1:], 0.025) > 0:
+        return np.full(len(weights), np.nan)
+    return np.asarray((weights @ (mean[method] - mean[NOTHING])) / lost)
+
+
+def clean(value: Any) -> Any:
+    """JSON values: no NaN, no numpy."""
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The text of this experiment, made from its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ENDS = ("intact", "nothing")
+
+
+def tell(r: dict[str, Any]) -> str:
+    """Write README.md.
+
+    Args:
+        r: What is in results.json.
+
+    Returns:
+        Markdown; every number in it comes from `r`.
+    """
+    parts = [
+        f"# Repairs of cuts of {r['model']}",
+        "What do maps in place of removed blocks, fitted on text without labels, give back? Made by "
+        "`uv run python experiments/repairs/run.py`; every number below is from `results.json`, written by the same run "
+        f"(seed {r['seed']}, weights {r['weights']}, fingerprint `{r['fingerprint']}`; cuts chosen on {r['n_search']} "
+        f"questions of `{r['questions']['name']}`, measured on {r['n_evaluation']} others; fitted to one half of "
+        f"`{r['texts']}`, perplexity on the other; "
+        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
+        + f"; {r['seconds']} s).",
+        "![accuracy and perplexity by repair and size of the cut](figure.png)",
+        "## Cuts around the collapse",
+        *_criteria(r),
+        "## Does the transition come back?",
+        _transitions(r),
+        "## Fitted one after the other, or each on the intact model?",
+        _orders(r),
+        "## Is a cut in the Silent Phase harder to repair?",
+        *_phases(r),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _criteria(r: dict[str, Any]) -> list[str]:
+    texts = []
+    for cut in r["cuts"]:
+        rows = [row for row in _rows(r) if (row["chosen_by"], row["size"]) == (cut["criterion"], cut["size"])]
+        where = (
+            "no collapse was found"
+            if cut["collapse"] is None
+            else f"the collapse is at {cut['collapse']} blocks"
+        )
+        table = [
+            "| repair | accuracy | gain (95%) | p (Holm) | margin | perplexity | lost accuracy back | lost log perplexity "
+            "back | parameters | seconds |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for row in rows:
+            gain = (
+                ("", "")
+                if row["method"] in _ENDS
+                else (
+                    f"{row['accuracy_gain']:+.2f} [{row['accuracy_gain_low']:+.2f}, {row['accuracy_gain_high']:+.2f}]",
+                    f"{row['accuracy_gain_p']:.3f}",
+                )
+            )
+            back = [_share(row, measure) for measure in ("accuracy", "log_perplexity")]
+            perplexity = "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}"
+            table.append(
+                f"| {row['method']} | {row['accuracy']:.3f} | {gain[0]} | {gain[1]} | {row['margin']:+.3f} | {perplexity} "
+                f"| {back[0]} | {back[1]} | {row['parameters']} | {row['seconds']:.0f} |"
+            )
+        layers = ", ".join(map(str, cut["layers"]))
+        texts.append(
+            f"**{cut['criterion']}, {cut['size']}**: {cut['blocks']} blocks ({layers}; {where} on the questions that "
+            "chose).\n\n" + "\n".join(table)
+        )
+    return texts
+
+
+def _transitions(r: dict[str, Any]) -> str:
+    intact = r["boundary"]["transition"]["layer"]
+    old = f"layer {intact}" if intact is not None else "nowhere to be found"
+    lines = [
+        f"On the questions that chose, the intact model's transition is {'at ' if intact is not None else ''}{old}. On the "
+        "others, layers in the intact model's numbering:",
+        "",
+        "| cut | blocks | " + " | ".join(["intact", "nothing", *r["methods"]]) + " |",
+        "| --- | --- | " + " | ".join("---" for _ in (*_ENDS, *r["methods"])) + " |",
+    ]
+    for cut in r["cuts"]:
+        rows = {
+            row["method"]: row["outcome"] if row["transition"] is None else str(int(row["transition"]))
+            for row in _rows(r)
+            if (row["chosen_by"], row["size"]) == (cut["criterion"], cut["size"])
+        }
+        cells = [rows.get(method, "") for method in (*_ENDS, *r["methods"])]
+        lines.append(f"| {cut['criterion']}, {cut['size']} | {cut['blocks']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _orders(r: dict[str, Any]) -> str:
+    lines = [
+        "| cut | gaps | repair | accuracy, left to right | accuracy, on the intact model | perplexity, left to right | "
+        "perplexity, on the intact model |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    by_key = {(row["chosen_by"], row["size"], row["method"]): row for row in _rows(r)}
+    others = [row for row in r["rows"] if row["group"] == "criterion" and not row["sequential"]]
+    for row in others:
+        if row["method"] in _ENDS:
+            continue
+        same = by_key[row["chosen_by"], row["size"], row["method"]]
+        lines.append(
+            f"| {row['chosen_by']}, {row['size']} | {row['gaps']} | {row['method']} | {same['accuracy']:.3f} | "
+            f"{row['accuracy']:.3f} | {_number(same['perplexity'])} | {_number(row['perplexity'])} |"
+        )
+    return "\n".join(lines) if others else "Every cut was one run of blocks, for which the two are the same."
+
+
+def _phases(r: dict[str, Any]) -> list[str]:
+    if not r["phases"]:
+        why = "; ".join(reason.removeprefix("not testable: ") for reason in r["not_testable"].values())
+        return [f"Not testable: {why.rstrip('.') or 'no phase had enough blocks to cut'}."]
+    table = [
+        "| cut | repair | measure | silent | decisive | silent − decisive (95%) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    main = []
+    for row in r["phases"]:
+        if row["difference"] is None:
+            shown = "not testable: one of the cuts costs nothing that can be told"
+        else:
+            shown = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+            main += [row] if row["method"] == r["main"] else []
+        table.append(
+            f"| {row['size']} | {row['method']} | {row['measure'].replace('_', ' ')} | {_number(row['silent'])} | "
+            f"{_number(row['decisive'])} | {shown} |"
+        )
+    less = sum(row["high"] < 0 for row in main)
+    more = sum(row["low"] > 0 for row in main)
+    verdict = (
+        f"With {r['main']}, of {len(main)} comparisons that can be made, less is given back in the Silent Phase in {less}, "
+        f"more in {more}, and {len(main) - less - more} cannot be told apart."
+        if main
+        else "No comparison can be made: wherever one phase loses something, the other does not."
+    )
+    missing = "; ".join(
+        f"{name}: {why.removeprefix('not testable: ')}" for name, why in r["not_testable"].items()
+    )
+    return [
+        "Share of what random cuts of equal size cost that a repair gives back (means over cuts; the first blocks and the "
+        "transition block are left out; intervals over questions or texts).",
+        "\n".join(table),
+        verdict,
+        f"Not testable: {missing}." if missing else "",
+    ]
+
+
+def _rows(r: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in r["rows"] if row["group"] == "criterion" and row["sequential"]]
+
+
+def _share(row: dict[str, Any], measure: str) -> str:
+    if row["method"] in _ENDS:
+        return ""
+    value = row[f"recovered_{measure}"]
+    if value is None:
+        return "not testable"
+    return f"{value:.2f} [{row[f'recovered_{measure}_low']:.2f}, {row[f'recovered_{measure}_high']:.2f}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,37 @@
+"""`decision-phases export`, on a small random model."""
+
+import numpy as np
+import pytest
+
+from decision_phases.exports.check import check
+from decision_phases.interventions import insert, skip
+from decision_phases.models import load
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+
+
+def test_it_saves_a_cut_and_says_so(type_in, tmp_path, quickly):
+    result = type_in("export", "short", "--model", "tiny-llama", "--skip", "1-2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("saved short: a plain transformers model of 4 blocks")
+    assert load(tmp_path / "short", quiet=True).n_layers == 4
+
+
+def test_maps_come_from_a_folder(type_in, tmp_path, quickly):
+    maps = insert(1, np.eye(32))
+    maps.save(tmp_path / "maps")
+    result = type_in("export", "healed", "--model", "tiny-llama", "--skip", 1, "--maps", "maps")
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "healed", quiet=True).intervention == skip(1) + maps
+
+
+def test_what_cannot_be_saved_is_said(type_in, tmp_path):
+    assert "nothing is changed" in type_in("export", "short", "--model", "tiny-llama").stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    refused = type_in("export", "full", "--model", "tiny-llama", "--skip", 1)
+    assert refused.exit_code == 2
+    assert "exists already" in refused.stderr

@@ -1,0 +1,293 @@
+"""What is exported says, when it is loaded again, what the model under the intervention said."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from decision_phases.engine import applied
+from decision_phases.errors import InputError, ParityError
+from decision_phases.exports import export, mergekit_recipe
+from decision_phases.exports.shorten import shortened
+from decision_phases.interventions import Intervention, insert, noise, skip, steer, weights, zero
+from decision_phases.models import FAMILIES, load, tiny_hf
+from decision_phases.readout import read
+from decision_phases.tasks import questions
+
+TOKENS = torch.randint(
+    3, 800, (2, 20), generator=torch.Generator().manual_seed(3)
+)  # longer than windows of 8
+
+
+def said(model, under):
+    with torch.no_grad(), applied(model, under):
+        return model.logits(TOKENS)
+
+
+def left(folder):
+    """Everything in a folder, hidden files too."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_reloads_shorter_with_equal_logits_and_cached_generation(family, tmp_path, quickly):
+    """The first block goes too: families ask the first slot of the cache how long it is."""
+    model = load(f"tiny-{family}", quiet=True)
+    under = skip(1, 2) if family == "rwkv" else skip(0, 2)
+    saved = export(model, under, tmp_path / "short")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "short", attn_implementation="eager").eval()
+    with torch.no_grad():
+        logits = again(input_ids=TOKENS, use_cache=False).logits
+    # RWKV halves its stream every other layer, which its norms see through only up to their epsilon.
+    tolerance = 1e-3 if family == "rwkv" else 1e-5
+    np.testing.assert_allclose(logits.numpy(), said(model, under).numpy(), atol=tolerance)
+    assert saved.difference <= tolerance
+    assert (saved.kind, saved.kept) == ("plain", tuple(k for k in range(6) if k not in under.removed_blocks))
+    assert again.config.num_hidden_layers == 4
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "short")) == len(model.tokenizer)
+    if family == "rwkv":  # whose cached generation differs from a whole run before anything is removed
+        assert saved.cached is None
+        return
+    assert saved.cached <= 1e-5
+    out = again.generate(TOKENS[:1, :12], attention_mask=torch.ones(1, 12), max_new_tokens=6, do_sample=False,
+                         min_new_tokens=6, pad_token_id=0)  # fmt: skip
+    with torch.no_grad():
+        scores = again(input_ids=out, use_cache=False).logits[0, 11:-1]
+    chosen = scores.gather(-1, out[0, 12:, None])[:, 0]
+    assert (scores.max(-1).values - chosen).max() <= 1e-4
+
+
+def test_windows_and_masks_go_with_their_layers(tmp_path, quickly):
+    model = load("tiny-gemma3", quiet=True)
+    types = model.fresh_hf().config.layer_types
+    export(model, skip(0, 3), tmp_path / "short")
+    config = AutoConfig.from_pretrained(tmp_path / "short")
+    assert config.layer_types == [types[layer] for layer in (1, 2, 4, 5)]
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "short")
+    assert [layer.self_attn.layer_idx for layer in again.model.layers] == [0, 1, 2, 3]
+
+
+def test_an_exported_cut_is_read_as_the_cut_was(tiny, tmp_path, quickly):
+    some = questions("facts").limit(20, 0)
+    export(tiny, skip(1, 2), tmp_path / "short")
+    again = load(tmp_path / "short", quiet=True)
+    assert again.n_layers == 4
+    assert not again.intervention
+    np.testing.assert_allclose(
+        read(again, some).final.margin, read(tiny, some, under=skip(1, 2)).final.margin, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "under",
+    [
+        skip(2, 3) + insert(2, 0.5 * np.eye(32), np.arange(32.0)),
+        skip(1, part="attention") + skip(2, part="mlp"),
+        skip(4) + steer("resid_post", 2, np.ones(32)),
+    ],
+    ids=str,
+)
+def test_what_no_plain_model_can_hold_stands_beside_the_whole_one(under, tiny, tmp_path, quickly):
+    saved = export(tiny, under, tmp_path / "kept")
+    assert saved.kind == "sidecar"
+    assert saved.parameters == tiny.n_params
+    again = load(tmp_path / "kept", quiet=True)
+    assert again.intervention == under
+    np.testing.assert_allclose(said(again, again.intervention), said(tiny, under), atol=1e-6)
+    np.testing.assert_allclose(said(again, Intervention()), said(tiny, Intervention()), atol=1e-6)
+    card = (tmp_path / "kept" / "README.md").read_text()
+    assert "Plain transformers cannot hold this change" in card
+    assert str(under) in card
+    assert not (tmp_path / "kept" / "mergekit.yaml").exists()
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "kept")
+    assert plain.config.num_hidden_layers == 6
+
+
+def test_loading_a_folder_with_an_intervention_says_that_it_is_not_applied(tiny, tmp_path, quickly, capsys):
+    export(tiny, skip(1, part="attention"), tmp_path / "kept")
+    load(tmp_path / "kept")
+    assert (
+        "not applied by itself: skip attention {1}; give under=model.intervention" in capsys.readouterr().err
+    )
+
+
+def test_replaced_and_masked_parameters_are_put_into_a_plain_model(tiny, tmp_path, quickly):
+    name = next(name for name in tiny.parameters(4) if "down_proj" in name)
+    shape = tuple(tiny.parameters(4)[name].shape)
+    generator = np.random.default_rng(0)
+    mask = generator.random(shape) < 0.5
+    under = skip(1) + weights(4, {name: mask}) + weights(2, {name: generator.normal(size=shape)})
+    saved = export(tiny, under, tmp_path / "sparse")
+    assert saved.kind == "plain"
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "sparse")
+    kept = again.model.layers[3].mlp.down_proj.weight.detach().numpy()  # block 4 is now number 3
+    np.testing.assert_array_equal(kept != 0, mask)
+    assert "model.layers.4.mlp.down_proj.weight" in (tmp_path / "sparse" / "README.md").read_text()
+    np.testing.assert_allclose(again(input_ids=TOKENS).logits.detach(), said(tiny, under), atol=1e-5)
+
+
+def test_the_number_format_stays(tmp_path, quickly):
+    model = load("tiny-llama", dtype="bfloat16", quiet=True)
+    export(model, skip(2), tmp_path / "half")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto").dtype == torch.bfloat16
+
+
+def test_the_folder_says_what_was_done(tiny, tmp_path, quickly):
+    saved = export(tiny, skip(1, 2, 4), tmp_path / "short")
+    assert "saved" in str(saved)
+    card = (tmp_path / "short" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "`skip {1, 2, 4}`" in card
+    assert "0 ← 0, 1 ← 3, 2 ← 5" in card
+    assert f"{saved.difference:.1e}" in card
+    record = json.loads((tmp_path / "short" / "decision_phases" / "export.json").read_text())
+    assert record["kept"] == [0, 3, 5]
+    assert record["fingerprint"] == tiny.fingerprint
+    assert record["checks"]["logits"] == saved.difference
+    assert record["parameters"] == load(tmp_path / "short", quiet=True).n_params < tiny.n_params
+    recipe = yaml.safe_load((tmp_path / "short" / "mergekit.yaml").read_text())
+    slices = [source["layer_range"] for part in recipe["slices"] for source in part["sources"]]
+    assert [layer for low, high in slices for layer in range(low, high)] == record["kept"]
+
+
+def test_recipe_quotes_what_yaml_would_read_otherwise():
+    recipe = yaml.safe_load(mergekit_recipe('C:\\a "b": #c', [0, 1, 3], "bfloat16"))
+    assert recipe["merge_method"] == "passthrough"
+    assert recipe["dtype"] == "bfloat16"
+    assert [part["sources"][0]["model"] for part in recipe["slices"]] == ['C:\\a "b": #c'] * 2
+
+
+def test_a_fresh_process_loads_what_was_saved(tiny, tmp_path):
+    """The one test that starts it; with maps, so that both kinds of loading are seen together with the plain ones."""
+    under = skip(2, 3) + insert(2, 0.5 * np.eye(32))
+    saved = export(tiny, under, tmp_path / "kept")
+    assert saved.difference < 1e-5
+    assert saved.cached < 1e-5
+
+
+# -- what cannot be saved ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_fails_is_not_left_behind(tiny, tmp_path, quickly, monkeypatch):
+    def different(hf, removed, replaced):
+        return shortened(hf, [3], replaced)  # another block than was asked for
+
+    monkeypatch.setattr("decision_phases.exports.folder.shortened", different)
+    with pytest.raises(ParityError, match="reloaded its logits differ"):
+        export(tiny, skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            {"logits": 0.0, "cached": 0.5, "failure": None},
+            "does not generate with its key-value cache: its logits differ by 0.5",
+        ),
+        (
+            {"logits": 0.0, "cached": None, "failure": "IndexError: layer 5"},
+            "key-value cache: IndexError: layer 5",
+        ),
+        ({"logits": float("nan"), "cached": 0.0, "failure": None}, "logits differ by nan"),
+    ],
+)
+def test_every_difference_counts(found, message, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", lambda *_: found)
+    with pytest.raises(ParityError, match=message):
+        export(tiny, skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_an_interrupted_export_leaves_nothing(tiny, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(tiny, skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_a_process_that_cannot_load_the_folder_says_why(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "decision_phases.exports.folder._write",
+        lambda hf, model, folder: (folder / "config.json").write_text("{}"),
+    )
+    with pytest.raises(ParityError, match=r"cannot be loaded again: .*Error"):
+        export(tiny, skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_existing_and_read_only_places_are_refused(tiny, tmp_path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("full", "file"):
+        with pytest.raises(InputError, match="exists already"):
+            export(tiny, skip(2), tmp_path / name)
+    with pytest.raises(InputError, match="cannot be written"):
+        export(tiny, skip(2), tmp_path / "file" / "short")
+
+    def read_only(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", read_only)  # tests may run as root, whom no mode stops
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        export(tiny, skip(2), tmp_path / "short")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_is_used(tiny, tmp_path, quickly):
+    (tmp_path / "short").mkdir()
+    assert export(tiny, skip(2), tmp_path / "short").folder.is_dir()
+    assert left(tmp_path) == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("under", "message"),
+    [
+        (Intervention(), "nothing to save"),
+        (skip(range(6)), "leave at least one"),
+        (skip(7), "out of range"),
+        (skip(2) + noise(3, 0.1), "'noise resid_post of layer 3' depends on the question"),
+        (zero("mlp_out", 3, positions="answer"), "positions in it"),
+    ],
+)
+def test_interventions_that_no_folder_can_hold(under, message, tiny, tmp_path):
+    with pytest.raises(InputError, match=message):
+        export(tiny, under, tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_objects_and_processed_models_are_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="no plain Hugging Face model can be rebuilt"):
+        export(tiny.tl, skip(2), tmp_path / "short")
+    folded = load("tiny-gpt2", quiet=True)
+    folded.processed = True
+    with pytest.raises(InputError, match=r"processed .* load it without processing"):
+        export(folded, skip(2), tmp_path / "short")
+
+
+def test_an_architecture_that_is_not_understood_is_refused(tmp_path):
+    model = load("tiny-llama", quiet=True)
+    hf = tiny_hf("llama")
+    for name in ("first", "second"):
+        hf.add_module(name, torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(6)))
+    model._rebuild = lambda: hf
+    model.capabilities = replace(model.capabilities, fresh=True)
+    with pytest.raises(InputError, match="2 lists of 6 blocks"):
+        export(model, skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_a_first_block_that_no_other_can_replace_is_refused(tmp_path):
+    """Block 0 of RWKV begins with a norm that no other block has."""
+    with pytest.raises(InputError, match=r"not alike.* of \{0\}: rwkv.blocks.0.pre_ln.weight"):
+        export("tiny-rwkv", skip(0), tmp_path / "short")
+    assert left(tmp_path) == []
