@@ -203,8 +203,8 @@ sparsity = together(
         "--sparsify",
         "sparsify",
         metavar="METHOD:AMOUNT",
-        help="Set weights of the blocks to zero throughout: magnitude, wanda or sparsegpt, and a share or a pattern, as "
-        "in wanda:0.5 or magnitude:2:4.",
+        help="Set weights of the blocks to zero throughout: magnitude, wanda or sparsegpt, and a share or a pattern, "
+        "as in wanda:0.5 or magnitude:2:4.",
     ),
     setting(
         "--texts",
