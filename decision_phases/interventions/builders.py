@@ -204,8 +204,9 @@ def weights(layer: SupportsIndex, parameters: Mapping[str, Any]) -> Intervention
 
     Args:
         layer: The 0-based layer.
-        parameters: Name of the parameter within the block to its replacement, of the same shape: numbers
-            replace it; booleans are a mask, which sets it to 0 where it is False.
+        parameters: Name of the parameter within the block, as `ModelAccess.parameters` lists them
+            ("mlp.down_proj.weight"), to its replacement, of the same shape: numbers replace it; booleans are a
+            mask, which sets it to 0 where it is False.
 
     Returns:
         The intervention.

@@ -1,15 +1,19 @@
 """The weight matrices of every family: what they are called, how they lie, what enters them."""
 
+from importlib.metadata import version
+
 import pytest
 import torch
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, weights
-from decision_phases.models import tiny_hf
+from decision_phases.models import load, tiny_hf
 from decision_phases.models.matrices import watching, weight_matrices
+from decision_phases.pruning.sparsity import sparsify
 
 LAYER = 2
+HAS_HOOKED = version("transformer-lens").startswith("3.")
 # What stays as it is: all that is no matrix, the routers of a mixture, and Mamba's step size.
 LEFT = {"mixtral": 4 * 32, "mamba": 64 * 8 + 64 * 4 + 64 * 2}
 
@@ -113,6 +117,21 @@ def test_hooks_are_gone_afterwards_also_after_an_exception(case):
         assert sum(map(len, hooks)) == before + len(matrices)
     assert sum(map(len, hooks)) == before
     case.model.logits(case.tokens)
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("spelled", ["wanda:2:4", "sparsegpt:0.5"])
+def test_both_kinds_of_model_are_made_sparse_alike(family, spelled):
+    """Heads that lie apart and matrices that lie the other way round come to the same."""
+    texts = ["Question: Is water wet? Answer: Yes. " * 9 + str(i) for i in range(10)]
+    found = []
+    for backend in ("bridge", "hooked"):
+        model = load(f"tiny-{family}", backend=backend, dtype="float64", quiet=True)
+        made = sparsify(model, spelled, texts=texts, window=32)
+        with torch.no_grad(), applied(model, made):
+            found.append(model.logits(torch.arange(3, 15)[None]))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-3)
 
 
 def test_experts_of_an_unknown_layout_are_refused(monkeypatch, tiny):
