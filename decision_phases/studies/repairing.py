@@ -16,6 +16,8 @@ from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
 from decision_phases.readout import ask
 from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
+from decision_phases.repairs.fitting import check_tokens
+from decision_phases.repairs.repair import source_of
 from decision_phases.store import Manifest, ResultStore, new_folder, resume_folder, write_json, write_table
 from decision_phases.tasks import QuestionSet
 
@@ -72,6 +74,7 @@ def run_repairs(
     repairs = [find_repair(name) for name in methods]
     encoded = ask(model, questions, seed=seed, **wording)
     whole = read_texts(texts, model=model)
+    check_tokens(model, repairs, source_of(model, whole, window=window, limit=limit, seed=seed))
     manifest = Manifest.begin(
         {
             "job": "repair",

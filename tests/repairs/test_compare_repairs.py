@@ -164,6 +164,14 @@ def test_the_folder_of_a_comparison(tiny, some, tmp_path, monkeypatch):
     assert Intervention.load(folder / "fitted" / "diagonal") == found.of("diagonal").repair
     with pytest.raises(InputError, match="not empty"):
         run_repairs(tiny, CUT, some, **settings)
+    with pytest.raises(InputError, match="needs at least 32 tokens"):
+        run_repairs(
+            tiny,
+            CUT,
+            some,
+            **settings | {"methods": ["ghost"], "limit": 1, "window": 8, "out": tmp_path / "no"},
+        )
+    assert not (tmp_path / "no").exists()
     with pytest.raises(InputError, match="other arguments"):
         run_repairs(tiny, CUT, some, **settings | {"seed": 1}, resume=True)
     # Nothing that was measured is measured again.
