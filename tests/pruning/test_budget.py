@@ -1,5 +1,7 @@
 """Budgets: exact on small models, refused where they cannot be."""
 
+from dataclasses import replace
+
 import pytest
 
 from decision_phases.errors import InputError
@@ -29,22 +31,24 @@ def test_parameters_are_counted_as_they_are_in_the_model(family):
     assert blocks - model.n_layers * shared <= parts <= blocks
 
 
+@pytest.fixture(scope="module")
+def plain(tiny, facts):
+    return setting_of(tiny, facts, 1)
+
+
 def setting_of(tiny, facts, up_to, **settings):
     search, evaluation = facts.split(0.5, 0)
-    parts = settings.pop("parts", ("block",))
-    return make_setting(
-        tiny, ask(tiny, search), ask(tiny, evaluation), up_to=up_to, draws=3, parts=parts, **settings
-    )
+    return make_setting(tiny, ask(tiny, search), ask(tiny, evaluation), up_to=up_to, draws=3, **settings)
 
 
 @pytest.mark.parametrize(
     "name", ["margin", "margin:beam", "deepest", "block_influence", "block_influence:window", "random"]
 )
-def test_a_share_of_parameters_is_used_up_and_never_exceeded(tiny, facts, name):
+def test_a_share_of_parameters_is_used_up_and_never_exceeded(tiny, plain, name):
     block, total = n_parameters(tiny, [Unit((1,))]), tiny.n_params
     for count in (1, 2, 3):
         for share, expected in ((count * block / total, count), ((count + 0.99) * block / total, count)):
-            setting = setting_of(tiny, facts, Budget(parameters=share))
+            setting = replace(plain, budget=Budget(parameters=share))
             for cuts in choose(setting, find_strategy(name)).cuts.values():
                 assert [len(cut) for cut in cuts] == list(range(1, expected + 1))
 
@@ -53,11 +57,11 @@ def test_a_share_of_parameters_is_used_up_and_never_exceeded(tiny, facts, name):
     "name",
     ["cosine_joint", "random_joint", "cosine_joint:iterative", "margin:greedy:joint", "cosine_joint:swaps"],
 )
-def test_unequal_units_fill_the_budget_until_nothing_fits(tiny, facts, name):
+def test_unequal_units_fill_the_budget_until_nothing_fits(tiny, plain, name):
     total = tiny.n_params
     sizes = [n_parameters(tiny, [unit]) for unit in units_of(tiny, "joint")]
     share = 2.6 * max(sizes) / total
-    setting = setting_of(tiny, facts, Budget(parameters=share), parts=("joint",))
+    setting = replace(plain, budget=Budget(parameters=share))
     for cuts in choose(setting, find_strategy(name)).cuts.values():
         used = [n_parameters(tiny, cut) for cut in cuts]
         assert all(number <= share * total for number in used)
