@@ -95,10 +95,10 @@ def _ranked(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, pro
     gone: Cut = ()
     values: dict[Cut, float] = {}
     rounds = tqdm(range(steps), disable=not progress, desc=f"{strategy.criterion}, {strategy.kind}")
-    ranking, least = _ranking(setting, strategy), list[int]()
+    ranking, least = _ranking(setting, strategy, layers=scope), list[int]()
     for step in rounds:
         if step and strategy.kind == "iterative":
-            ranking, least = _ranking(setting, strategy, gone), []
+            ranking, least = _ranking(setting, strategy, gone, layers=scope), []
         least = least or [layer for layer in ranking.layers if layer in scope and layer not in gone]
         if not least:
             break
@@ -120,15 +120,19 @@ def _windows(setting: Setting, strategy: Strategy, scope: Cut, steps: int, *, pr
     return Chosen({None: tuple(cuts)}, values, nested=False)
 
 
-def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int = 1) -> Ranking:
+def _ranking(
+    setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int = 1, layers: Cut | None = None
+) -> Ranking:
     return rank(
         setting.model,
         setting.search,
         by=strategy.criterion,
         texts=setting.texts,
         size=size,
+        layers=layers,
         under=skip(*gone) if gone else None,
         seed=setting.seed,
+        store=setting.store,
     )
 
 

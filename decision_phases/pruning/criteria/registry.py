@@ -25,13 +25,15 @@ from decision_phases.pruning.criteria.taylor import (
     TAYLOR_SECOND,
     TAYLOR_VECTOR,
 )
+from decision_phases.pruning.criteria.trajectory import TRAJECTORY
+from decision_phases.pruning.criteria.trajectory_local import TRAJECTORY_LOCAL
 
 #: How important a block, an attention or an MLP is: lower is removed first.
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
         criterion.name: criterion
         for criterion in (
-            MARGIN, ACCURACY, PERPLEXITY, KL,
+            MARGIN, ACCURACY, PERPLEXITY, KL, TRAJECTORY, TRAJECTORY_LOCAL,
             BLOCK_INFLUENCE, COSINE, ANGULAR_DISTANCE, ANGULAR_DISTANCE_ALL, CKA,
             ACTIVATION_NORM, UPDATE_NORM, RELATIVE_NORM,
             TAYLOR, TAYLOR_SECOND, TAYLOR_MIXED, TAYLOR_VECTOR, TAYLOR_PLUS,

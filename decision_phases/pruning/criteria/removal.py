@@ -26,5 +26,6 @@ def with_and_without(
         What was seen with all units, and without each.
     """
     variants = [request.under, *map(request.without, request.units)]
-    whole, *without = evaluate(request.model, inputs, variants, [look], progress=request.progress)
+    runs = evaluate(request.model, inputs, variants, [look], store=request.store, progress=request.progress)
+    whole, *without = runs
     return whole[look.name], [run[look.name] for run in without]
