@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
 from decision_phases.errors import InputError, unknown_name
+from decision_phases.pruning.game.luck import Luck
 from decision_phases.pruning.screening import Screening
-from decision_phases.stats import PairedDifference, paired_difference, wilson_interval
+from decision_phases.stats import PairedDifference, paired_difference, permutation_p, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -220,6 +221,37 @@ class Curves:
             InputError: If one of them has no such step.
         """
         return paired_difference(self._right(a, step), self._right(b, step), seed=seed)
+
+    def better_than_luck(
+        self, strategy: str, step: int, *, of: Literal["margin", "accuracy"] = "margin"
+    ) -> Luck:
+        """Compare a cut with the random cuts of as many blocks, on the same evaluation questions.
+
+        The null are the draws of "random" that stand beside the curve already; p is never below 1 / (draws + 1), so
+        `draws=` of `prune` decides how small it can be.
+
+        Args:
+            strategy: Its name; not "random".
+            step: Number of blocks removed.
+            of: What is compared, the mean final margin or the accuracy.
+
+        Returns:
+            The value, its p-value and the random ones.
+
+        Raises:
+            InputError: If the strategy draws at random itself, or it or "random" has no such step.
+        """
+        own, null = (
+            [float(getattr(row, of)) for row in self.of(name) if row.step == step]
+            for name in (strategy, "random")
+        )
+        if strategy == "random" or len(own) != 1 or not null:
+            msg = (
+                f"{strategy} with {step} blocks has {len(own)} cut(s) and random has {len(null)}; one cut is compared "
+                "with those of random (controls=True), at a number of blocks that both reach"
+            )
+            raise InputError(msg)
+        return Luck(own[0], permutation_p(own[0], np.array(null)), np.array(null))
 
     def _right(self, strategy: str, step: int) -> Float[np.ndarray, " question"]:
         rows = [row.correct for row in self.of(strategy) if row.step == step]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -15,15 +14,12 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.contract import Criterion, Request
-from decision_phases.pruning.criteria.data import Data, question_data, text_data
+from decision_phases.pruning.criteria.data import Data, Texts, question_data, text_data
 from decision_phases.pruning.criteria.registry import find_criterion
 from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.readout.ask import Questions, ask
-from decision_phases.tasks import TextSet
-
-Texts = str | Path | TextSet | Iterable[str]
 
 
 @overload

@@ -43,6 +43,7 @@ class Setting:
         store: Where the engine keeps and finds results, if anywhere.
         known: What is known on the search questions already: searches ask for the same cuts.
         screener: What searches screen their candidates with, if anything.
+        refused: Strategy → why it gave no cut although it could run, filled as strategies run.
     """
 
     model: ModelAccess
@@ -59,6 +60,7 @@ class Setting:
     store: ResultStore | None = None
     known: dict[Intervention, Final] = field(default_factory=dict, repr=False)
     screener: Screener | None = None
+    refused: dict[str, str] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
         """Layers that a strategy may remove.
@@ -82,6 +84,8 @@ class Setting:
         Returns:
             A sentence, or None.
         """
+        if strategy.name in self.refused:
+            return self.refused[strategy.name]
         if strategy.scope == "all":
             return None
         if not self.phases.found:

@@ -233,7 +233,8 @@ def _prune(
             mine = tuple(Step.from_record(record) for record in read_json(path))
         else:
             mine = prune_one(setting, name, progress=progress)
-            write_json(path, [step.to_record() for step in mine])
+            if name not in setting.refused:  # which is found out anew, from what the store has
+                write_json(path, [step.to_record() for step in mine])
         steps += mine
         curves = gather(setting, steps, settings.strategies)
         if steps:
