@@ -57,6 +57,36 @@ def with_interval(
     return {"estimate": float(spearman(scores, damage.mean(axis=0))), "low": float(low), "high": float(high)}
 
 
+def difference(
+    one: Float[np.ndarray, " layer"],
+    other: Float[np.ndarray, " layer"],
+    damage: Float[np.ndarray, "question layer"],
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """By how much one score's rank correlation with the damage exceeds another's, on the same resamples.
+
+    Args:
+        one: A score a layer.
+        other: Another.
+        damage: What each question loses without each layer.
+        n_boot: Number of resamples.
+        seed: Of the resamples.
+
+    Returns:
+        Estimate, low, high.
+    """
+    drawn = resample_weights(len(damage), n_boot, seed=seed) @ damage
+    low, high = np.nanquantile(spearman(one, drawn) - spearman(other, drawn), [0.025, 0.975])
+    mean = damage.mean(axis=0)
+    return {
+        "estimate": float(spearman(one, mean) - spearman(other, mean)),
+        "low": float(low),
+        "high": float(high),
+    }
+
+
 def halves(
     values: Float[np.ndarray, "question layer"],
     agree: Callable[[np.ndarray, np.ndarray], float],

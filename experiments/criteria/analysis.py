@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from correlations import halves, reliability, shared, shift_p, spearman, with_interval
+from correlations import difference, halves, reliability, shared, shift_p, spearman, with_interval
 
 from decision_phases.stats import permutation_p, resample_weights
 
@@ -23,13 +23,15 @@ def correlate(
         scores: Criterion → one score a layer, NaN where it has none.
         damage: What is lost → one row a question, one column a layer.
         sets: Name → layers that are compared.
-        s: Settings: `N_BOOT`, `N_SPLITS`, `SEED`.
+        s: Settings: `COMPARED`, `N_BOOT`, `N_SPLITS`, `SEED`.
 
     Returns:
-        Rows, and the ceiling for each set and damage: the root of the damage's own reliability.
+        Rows; the ceiling for each set and damage, the root of the damage's own reliability; and for each pair that is
+        compared the difference of its correlations.
     """
     rows: list[dict[str, Any]] = []
     ceilings: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for set_name, layers in sets.items():
         for what, values in damage.items():
             own = values[:, layers]
@@ -46,7 +48,12 @@ def correlate(
                     {"criterion": name, "set": set_name, "damage": what, **found,
                      "shift_p": shift_p(mine, own.mean(axis=0))}
                 )  # fmt: skip
-    return {"rows": rows, "ceilings": ceilings}
+            for one, other in s.COMPARED:
+                pair = [scores[name][layers] for name in (one, other) if name in scores]
+                if len(pair) == 2 and np.isfinite(pair).all():
+                    found = difference(*pair, own, n_boot=s.N_BOOT, seed=s.SEED)
+                    differences.append({"one": one, "other": other, "set": set_name, "damage": what, **found})
+    return {"rows": rows, "ceilings": ceilings, "differences": differences}
 
 
 def collapse(accuracies: list[float], sizes: list[int], bar: float) -> int | None:
@@ -65,6 +72,23 @@ def collapse(accuracies: list[float], sizes: list[int], bar: float) -> int | Non
         2
     """
     return next((k for k, accuracy in zip(sizes, accuracies, strict=True) if accuracy <= bar), None)
+
+
+def collapse_bar(intact: float, chance: float) -> float:
+    """The accuracy at which a quarter of what is above chance is left; none for a model that is not above it.
+
+    Args:
+        intact: Accuracy of the intact model.
+        chance: Accuracy of guessing.
+
+    Returns:
+        The bar; −∞ where nothing can collapse.
+
+    Example:
+        >>> collapse_bar(0.65, 0.25), collapse_bar(0.2, 0.25)
+        (0.35, -inf)
+    """
+    return chance + 0.25 * (intact - chance) if intact > chance else -float("inf")
 
 
 def judge_cuts(
@@ -87,7 +111,7 @@ def judge_cuts(
         One row a criterion and size, with the size at which the criterion's accuracy collapses.
     """
     rows = []
-    bar = chance + 0.25 * (kept[()][1] - chance)
+    bar = collapse_bar(kept[()][1], chance)
     for name, order in orders.items():
         own = [kept[order[:k]] for k in sizes]
         at = collapse([accuracy for _, accuracy in own], sizes, bar)

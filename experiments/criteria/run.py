@@ -28,7 +28,14 @@ from decision_phases.readout.observe import FinalObserver
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
-from analysis import collapse, correlate, judge_cuts, perplexity_against_decisions
+from analysis import (
+    collapse,
+    collapse_bar,
+    correlate,
+    foretell,
+    judge_cuts,
+    perplexity_against_decisions,
+)
 from common import Job, begin, divided
 from figure import draw
 from story import tell
@@ -185,10 +192,8 @@ def judge_random(
     s: Any,
 ) -> list[dict[str, Any]]:
     """How well the sum of a criterion's scores foretells what random cuts of one size cost, and when draws collapse."""
-    from analysis import foretell
-
     margins = np.array([[kept[order[:k]][0] for k in sizes] for order in random])
-    bar = chance + 0.25 * (kept[()][1] - chance)
+    bar = collapse_bar(kept[()][1], chance)
     collapses = np.array(
         [collapse([kept[order[:k]][1] for k in sizes], sizes, bar) for order in random], dtype=float
     )

@@ -12,6 +12,10 @@ CRITERIA = (
     "block_influence", "angular_distance", "cka", "update_norm", "relative_norm", "taylor", "taylor_vector",
     "gradient_norm", "activation_gradient", "activation_taylor", "magnitude_l2", "deepest", "shallowest",
 )  # fmt: skip
+COMPARED = (
+    ("trajectory", "margin"), ("trajectory", "block_influence"), ("trajectory_local", "block_influence"),
+    ("trajectory_local", "taylor_vector"), ("shapley", "margin"), ("margin", "perplexity, texts"),
+)  # fmt: skip
 SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15)  # blocks removed
 DRAWS = 12  # random orders; their first blocks are the random cuts of every size
 FIRST_BLOCKS = (

@@ -78,8 +78,20 @@ def _single(r: dict[str, Any]) -> list[str]:
     if best is not None:
         own = by[best, "not protected", "margin"]
         said.append(
-            f"The highest correlation among layers that are not protected is that of {best}, {interval(own)}, where "
+            f"The highest of these {len(names)} among layers that are not protected is that of {best}, {interval(own)} "
+            "(the best of many is partly luck), where "
             f"nothing can be expected above {_number(ceilings['not protected', 'margin'])}."
+        )
+    compared = [
+        f"{d['one']} − {d['other']} {interval(d)}"
+        for d in r["correlations"]["differences"]
+        if (d["set"], d["damage"]) == ("not protected", "margin")
+    ]
+    if compared:
+        said.append(
+            "Differences of correlations (not protected, margin) on the same resamples of questions: "
+            + "; ".join(compared)
+            + "."
         )
     return said
 

@@ -15,5 +15,5 @@ ORDERS = 10  # of all blocks, by permutation sampling
 TIMED = 12  # masks whose time is taken without a store
 
 # The same on a small random model, as a check that the scripts still work.
-QUICK = {"N_SEARCH": 6, "N_MASKS": 60, "N_HELD_OUT": 20, "GRID": (20, 40), "REPEATS": 2, "GROUP": 1,
+QUICK = {"N_SEARCH": 6, "N_MASKS": 60, "N_HELD_OUT": 4, "GRID": (5, 6), "REPEATS": 2, "GROUP": 1,
          "BUDGETS": (20, 40), "ORDERS": 2, "TIMED": 2}  # fmt: skip

@@ -82,8 +82,8 @@ def _blocks(r: dict[str, Any]) -> list[str]:
         f"{b['forward_passes']['permutation']} forward passes) and the published average of a line fitted to "
         f"{r['n_different']} masks ({b['forward_passes']['published']} forward passes) have a rank correlation of "
         f"{_number(b['rank_correlation'])}; two samples of permutations of that size, {_number(b['again'])} with each "
-        "other. They average over different masks: Shapley's over every number of kept blocks, most of which leave a "
-        "model that decides nothing, the published one over those that pruning leaves."
+        "other. They average over different masks: Shapley's over every number of kept blocks, the "
+        "published one over those that pruning leaves."
     ]
 
 

@@ -74,7 +74,7 @@ def test_a_criterion_that_knows_the_damage_reaches_the_ceiling(module_of):
     rng = np.random.default_rng(4)
     truth = rng.normal(size=20)
     damage = truth + rng.normal(0, 2.0, (100, 20))
-    s = SimpleNamespace(N_BOOT=50, N_SPLITS=40, SEED=0)
+    s = SimpleNamespace(N_BOOT=50, N_SPLITS=40, SEED=0, COMPARED=(("knows", "does not"), ("knows", "partly")))
     scores = {"knows": truth, "does not": rng.normal(size=20), "partly": np.append(truth[:-1], np.nan)}
     found = analysis.correlate(scores, {"margin": damage}, {"all": list(range(20))}, s)
     by = {row["criterion"]: row for row in found["rows"]}
@@ -82,6 +82,9 @@ def test_a_criterion_that_knows_the_damage_reaches_the_ceiling(module_of):
     assert by["knows"]["estimate"] == pytest.approx(found["ceilings"][0]["ceiling"], abs=0.08)
     assert by["knows"]["shift_p"] == 1 / 20
     assert abs(by["does not"]["estimate"]) < 0.6
+    (pair,) = found["differences"]
+    assert pair["estimate"] == pytest.approx(by["knows"]["estimate"] - by["does not"]["estimate"])
+    assert 0 < pair["low"] < pair["estimate"] < pair["high"]
 
 
 def test_sums_of_scores_foretell_additive_cuts(module_of):
