@@ -12,6 +12,10 @@ class InputError(DecisionPhasesError, ValueError):
     """What was given cannot be used; the message says what would be."""
 
 
+class UntrustedError(InputError):
+    """What was computed says itself that nothing should be built on it."""
+
+
 class ParityError(DecisionPhasesError):
     """A model, loaded, does not compute what its reference computes."""
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
+from decision_phases.pruning.criteria.data import Texts
 from decision_phases.pruning.criteria.registry import find_criterion
 from decision_phases.pruning.criteria.units import units_of
 from decision_phases.pruning.objectives import Objective, find_objective
 from decision_phases.pruning.orders import SEARCHES
-from decision_phases.pruning.rank import Texts
 from decision_phases.pruning.search import check_width
 from decision_phases.pruning.strategies import CONTROLS, STRATEGIES, find_strategy
 from decision_phases.pruning.strategy import Strategy

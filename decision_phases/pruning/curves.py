@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,15 @@ from jaxtyping import Float
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.pruning.endurance import last_above_chance, normalised_area
+from decision_phases.pruning.game.luck import Luck
 from decision_phases.pruning.step import Step
-from decision_phases.stats import Interval, PairedDifference, paired_difference, wilson_interval
+from decision_phases.stats import (
+    Interval,
+    PairedDifference,
+    paired_difference,
+    permutation_p,
+    wilson_interval,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,6 +247,38 @@ class Curves:
         from decision_phases.pruning.comparison import by_step
 
         return by_step(self, seed=seed)
+
+    def better_than_luck(
+        self, strategy: str, step: int, *, of: Literal["margin", "accuracy"] = "margin"
+    ) -> Luck:
+        """Compare a cut with the random cuts of as many units, on the same evaluation questions.
+
+        The null are the draws of "random" that stand beside the curve already; p is never below 1 / (draws + 1), so
+        `draws=` of `prune` decides how small it can be.
+
+        Args:
+            strategy: Its name; not "random".
+            step: Number of units removed.
+            of: What is compared, the mean final margin or the accuracy.
+
+        Returns:
+            The value, its p-value and the random ones.
+
+        Raises:
+            InputError: If the strategy draws at random itself, or it or "random" has no such step.
+        """
+        control = self.control_of(strategy)
+        own, null = (
+            [float(getattr(row, of)) for row in (self.of(name) if name else ()) if row.step == step]
+            for name in (strategy, control)
+        )
+        if len(own) != 1 or not null:
+            msg = (
+                f"{strategy} with {step} removed has {len(own)} cut(s) and {control or 'random'} has {len(null)}; one "
+                "cut is compared with those of random (controls=True), at a number that both reach"
+            )
+            raise InputError(msg)
+        return Luck(own[0], permutation_p(own[0], np.array(null)), np.array(null))
 
     def _right(self, strategy: str, step: int) -> Float[np.ndarray, " question"]:
         rows = [row.correct for row in self.of(strategy) if row.step == step]

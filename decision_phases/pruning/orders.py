@@ -256,6 +256,7 @@ def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int 
         texts=setting.texts,
         part=strategy.part,
         size=size,
+        layers=setting.scope(strategy),
         under=removal(gone) if gone else None,
         seed=setting.seed,
         store=setting.store,

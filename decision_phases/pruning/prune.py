@@ -8,14 +8,15 @@ from typing import Any
 
 from decision_phases.engine import Store
 from decision_phases.engine import texts as as_texts
+from decision_phases.errors import UntrustedError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import check_request, parts_of, with_controls
+from decision_phases.pruning.criteria.data import Texts
 from decision_phases.pruning.curves import Curves
 from decision_phases.pruning.ground import Known
 from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
-from decision_phases.pruning.rank import Texts
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
 from decision_phases.pruning.strategies import find_strategy
@@ -33,7 +34,8 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
         progress: Show a bar.
 
     Returns:
-        One row a draw and step, step 0 included; empty if it is not applicable (see `Setting.obstacle`).
+        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it found itself (see
+        `Setting.obstacle`).
 
     Raises:
         InputError: If there is no such strategy.
@@ -41,7 +43,12 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
     strategy = find_strategy(name)
     if setting.obstacle(strategy):
         return ()
-    return measure(setting, name, choose(setting, strategy, progress=progress), progress=progress)
+    try:
+        chosen = choose(setting, strategy, progress=progress)
+    except UntrustedError as error:
+        setting.refused[name] = str(error)
+        return ()
+    return measure(setting, name, chosen, progress=progress)
 
 
 def prune(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from decision_phases.engine import Store
+from decision_phases.engine import Store, as_store
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.contract import Criterion, Request
-from decision_phases.pruning.criteria.data import Data, question_data, text_data
+from decision_phases.pruning.criteria.data import Data, Texts, question_data, text_data
 from decision_phases.pruning.criteria.registry import find_criterion
 from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.readout.ask import Questions, ask
-from decision_phases.tasks import TextSet
-
-Texts = str | Path | TextSet | Iterable[str]
 
 
 @overload
@@ -35,6 +31,7 @@ def rank(
     texts: Texts | None = None,
     part: str = "block",
     size: int = 1,
+    layers: Collection[int] | None = None,
     under: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
@@ -55,6 +52,7 @@ def rank(
     texts: Texts | None = None,
     part: str = "block",
     size: int = 1,
+    layers: Collection[int] | None = None,
     under: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
@@ -74,6 +72,7 @@ def rank(
     texts: Texts | None = None,
     part: str = "block",
     size: int = 1,
+    layers: Collection[int] | None = None,
     under: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
@@ -95,6 +94,7 @@ def rank(
         texts: What `dp.texts` takes.
         part: "block", "attention", "mlp", or "joint" for attentions and MLPs in one list.
         size: Number of neighbouring blocks that are removed together.
+        layers: Rank only what lies within these layers; all by default.
         under: What else is done to the model; units that it removes are not ranked.
         window: Tokens in a window of the texts.
         limit: Use at most this many windows of the texts; None for all.
@@ -131,15 +131,16 @@ def rank(
         msg = f"confidence={confidence}: an interval covers a share above 0 and below 1, such as 0.95"
         raise InputError(msg)
     check_variant(access, base)
-    units = units_of(access, part, size=size, under=base)
+    every = units_of(access, part, size=size, under=base)
+    units = _within(every, access, layers)
     asked = None if questions is None else question_data(ask(access, questions, **settings))
     read = None if texts is None else text_data(access, texts, window=window, limit=limit, seed=seed)
-    on_texts = Request(access, units, read or asked, base, seed, progress, store)
+    on_texts = Request(access, units, read or asked, base, seed, progress, as_store(store))
     on_questions = on_texts if asked is None or read is None else replace(on_texts, data=asked, known={})
     requests = [on_questions if criterion.needs.labels else on_texts for criterion in criteria]
     for criterion, request in zip(criteria, requests, strict=True):
         criterion.check(access, part, request.data)
-        _check_protection(criterion, access, units)
+        _check_protection(criterion, access, every)
     ranked = [
         _ranking(criterion, request, confidence=confidence)
         for criterion, request in zip(criteria, requests, strict=True)
@@ -149,6 +150,18 @@ def rank(
 
 def _listed(by: str | Criterion | Sequence[str | Criterion]) -> Sequence[str | Criterion]:
     return [by] if isinstance(by, str | Criterion) else by
+
+
+def _within(units: tuple[Unit, ...], model: ModelAccess, layers: Collection[int] | None) -> tuple[Unit, ...]:
+    if layers is None:
+        return units
+    for layer in layers:
+        model.check_layer(layer)
+    found = tuple(unit for unit in units if set(unit.layers) <= set(layers))
+    if not found:
+        msg = f"no unit that could be ranked lies within layers {sorted(layers)}; give more layers"
+        raise InputError(msg)
+    return found
 
 
 def _check_protection(criterion: Criterion, model: ModelAccess, units: Sequence[Unit]) -> None:
@@ -182,6 +195,8 @@ def _ranking(criterion: Criterion, request: Request, *, confidence: float) -> Ra
         under=request.under,
         model=request.model.name,
         n_layers=request.model.n_layers,
+        details=scores.details,
+        notes=scores.notes,
     )
 
 

@@ -42,6 +42,8 @@ class Ranking:
         under: What was done to the model besides.
         model: Name of the model.
         n_layers: Layers of the intact model.
+        details: What else the criterion says of every unit, by name; columns of the table.
+        notes: What must be known about the scores, in sentences.
 
     Raises:
         InputError: If shapes do not agree.
@@ -62,11 +64,13 @@ class Ranking:
     under: Intervention
     model: str
     n_layers: int
+    details: Mapping[str, Float[np.ndarray, " unit"]] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shapes = {a.shape for a in (self.scores, self.low, self.high)}
+        shapes = {a.shape for a in (self.scores, self.low, self.high, *self.details.values())}
         if shapes != {(len(self.units),)}:
-            msg = f"{len(self.units)} units, but scores and ends of intervals of shapes {sorted(shapes)}"
+            msg = f"{len(self.units)} units, but scores, ends of intervals and details of shapes {sorted(shapes)}"
             raise InputError(msg)
         if self.values is not None and self.values.shape != (len(self.units), len(self.labels)):
             msg = f"values {self.values.shape} for {len(self.units)} units and {len(self.labels)} labels"
@@ -113,7 +117,7 @@ class Ranking:
 
         Returns:
             Columns by, unit, layer, last_layer, part, score, low, high, rank (1 is removed first; missing where
-            protected).
+            protected), and one for each of the details.
         """
         place = {unit: i for i, unit in enumerate(self.order, 1)}
         table = pd.DataFrame(
@@ -127,6 +131,7 @@ class Ranking:
                 "low": self.low,
                 "high": self.high,
                 "rank": [place.get(unit) for unit in self.units],
+                **self.details,
             }
         )
         return table.astype({"rank": "Int64"})
@@ -159,10 +164,12 @@ class Ranking:
         where = f", under {self.under}" if self.under else ""
         first = ", ".join(str(unit) for unit in self.order[:8])
         rest = len(self.order) - 8
-        return (
-            f"Ranking of {len(self.units)} units of {self.model} by {self.by}{on}{where}\n"
-            f"  removed first: {first}{f' and {rest} more' if rest > 0 else ''}"
-        )
+        lines = [
+            f"Ranking of {len(self.units)} units of {self.model} by {self.by}{on}{where}",
+            f"  removed first: {first}{f' and {rest} more' if rest > 0 else ''}",
+            *(f"  {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
 
     __repr__ = __str__
 

@@ -253,11 +253,11 @@ def safe_cut(
         store=store,
         parts=parts_of([by]),
     )
+    steps = [step for step in prune_one(setting, by, progress=progress) if step.step > 0]
     obstacle = setting.obstacle(find_strategy(by))
     if obstacle:
         msg = f"the strategy {by!r} is not applicable: {obstacle}"
         raise InputError(msg)
-    steps = [step for step in prune_one(setting, by, progress=progress) if step.step > 0]
     intact = setting.intact.final.correct
     tests = certify(
         intact, np.stack([step.correct for step in steps]), max_drop=max_drop, confidence=confidence

@@ -53,6 +53,7 @@ class Setting:
         width: How many cuts of each size a beam search keeps.
         evaluate: What else is measured of every cut, names in `OBJECTIVES`.
         timing: How forward passes are timed, if they are.
+        refused: Strategy → why it gave no cut although it could run, filled as strategies run.
     """
 
     model: ModelAccess
@@ -74,6 +75,7 @@ class Setting:
     width: int = 4
     evaluate: tuple[str, ...] = ()
     timing: Timing | None = None
+    refused: dict[str, str] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
         """Layers that a strategy may touch.
@@ -168,6 +170,8 @@ class Setting:
         Returns:
             A sentence, or None.
         """
+        if strategy.name in self.refused:
+            return self.refused[strategy.name]
         if strategy.scope == "all":
             return None
         if not self.phases.found:

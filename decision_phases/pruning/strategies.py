@@ -22,6 +22,18 @@ _ONE_SHOT = (
     ("perplexity", "perplexity", "rise of perplexity when removed alone"),
     ("kl", "kl", "divergence from the intact model when removed alone"),
     ("cka", "cka", "1 − CKA of what enters and leaves"),
+    (
+        "trajectory",
+        "trajectory",
+        "transition lost or delayed, and margin lost on the way, when removed alone",
+    ),
+    ("trajectory_local", "trajectory_local", "first-order estimate of the final margin that is lost"),
+    ("shapley", "shapley", "margin that a block adds, averaged over 12 masks a block (arXiv 2602.07804)"),
+    (
+        "shapley_perplexity",
+        "shapley_perplexity",
+        "share of the perplexity that a block keeps, averaged over 12 masks a block (arXiv 2602.07804)",
+    ),
     ("taylor", "taylor", "first-order Taylor estimate of the loss (LLM-Pruner, arXiv 2305.11627)"),
     ("gradient_norm", "gradient_norm", "norm of the gradient of the parameters"),
     ("magnitude", "magnitude_l2", "norm of the weights"),

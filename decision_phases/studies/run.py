@@ -272,5 +272,6 @@ def _by_strategy(
             yield tuple(Step.from_record(record) for record in read_json(path))
             continue
         mine = prune_one(setting, name, progress=progress)
-        write_json(path, [step.to_record() for step in mine])
+        if name not in setting.refused:  # which is found out anew, from what the store has
+            write_json(path, [step.to_record() for step in mine])
         yield mine

@@ -56,7 +56,7 @@ def tell(rows: list[dict[str, Any]]) -> str:
         "of repetitions in which ours and the baselines took turns; before it counts, margins and choices of every "
         f"variant timed are shown to be the same. {_rounded(rounded, sum(row['variants_timed'] for row in rows))}",
         "The floor is the matrix products that no exact method can do without, at the rate of the products of block 0 "
-        "with as many rows as there are different token positions, measured between the repetitions (see `floor.py`). "
+        "with as many rows as there are different token positions, the fastest of the run (see `floor.py`). "
         f"On the largest workload, {largest['workload']} with {largest['shots']} shots, the engine reaches "
         f"{largest['floor_share']:.0%} of it.",
         _goals(missed, len([row for row in rows if row["goal"] is not None])),

@@ -28,8 +28,10 @@ from decision_phases.store import versions, write_json
 from decision_phases.studies.targeted import plan_cells, run_targeted
 from decision_phases.studies.trials import random_twin, shuffled_gold
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
+from common import clean
 from figure import draw
 from story import tell
 
@@ -195,17 +197,6 @@ def equality(model: dp.ModelAccess, encoded: Any, layers: list[int]) -> dict[str
     ]
     same = metrics.choices(lens.scores)
     return {"layers": layers, "largest_difference": max(gaps), "n": len(same)}
-
-
-def clean(value: Any) -> Any:
-    """JSON values: no NaN, no numpy."""
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -63,11 +63,16 @@ def idle():
     return load(hf, tokenizer=tiny_tokenizer(), consume=True, quiet=True)
 
 
+def trusting(names):
+    """The same, but no surrogate is refused: this model is as good as random."""
+    return [replace(CRITERIA[n], least_r2=-np.inf) if n.startswith("shapley") else n for n in names]
+
+
 @pytest.fixture(scope="module")
 def by_part(deep, some):
     """All criteria on all parts of the deep model."""
     return {
-        part: rank(deep, some, by=[n for n, c in CRITERIA.items() if part in c.parts], part=part)
+        part: rank(deep, some, by=trusting([n for n, c in CRITERIA.items() if part in c.parts]), part=part)
         for part in ("block", "joint")
     }
 
@@ -108,7 +113,7 @@ def test_every_criterion_keeps_the_contract(name, part, by_part):
 def test_every_criterion_is_deterministic_and_does_not_depend_on_its_company(deep, some, by_part):
     """Whatever criteria share: once in another order, and by themselves."""
     names = list(by_part["block"])
-    again = dict(rank(deep, some, by=names[::-1]))
+    again = dict(rank(deep, some, by=trusting(names[::-1])))
     for name in ("accuracy", "kl", "cka", "taylor", "activation_gradient"):
         again[f"{name} alone"] = rank(deep, some, by=name)
     for ranking in again.values():
@@ -130,6 +135,8 @@ def test_every_criterion_is_deterministic_and_does_not_depend_on_its_company(dee
 def test_what_adds_nothing_scores_zero_and_goes_first(part, on, idle, some):
     given = {"questions": some} if on == "questions" else {"texts": TEXTS, "window": 6}
     names = [n for n in VANISHING if part in CRITERIA[n].parts and n != "taylor_plus"]
+    if on == "texts":
+        names = [n for n in names if not CRITERIA[n].needs.labels]
     found = rank(idle, by=names, part=part, **given)
     count = len(PARTS[part])
     for name, ranking in found.items():

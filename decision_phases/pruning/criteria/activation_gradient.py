@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from decision_phases.engine import Batch, applied, make_batches
-from decision_phases.models.gradients import differentiable
+from decision_phases.engine import Batch, make_batches
 from decision_phases.pruning.criteria.contract import ON_STREAM_SLOPES, Criterion, Needs, Request
+from decision_phases.pruning.criteria.outputs import MAX_TOKENS, kept_outputs
 from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.pruning.criteria.slopes import batch_losses
-from decision_phases.pruning.criteria.units import Unit
-
-_MAX_TOKENS = 1024
-_OUTPUT = {"block": "resid_post", "attention": "attn_out", "mlp": "mlp_out"}
-_Place = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -50,50 +42,24 @@ class ActivationGradientCriterion(Criterion):
 def _measure(request: Request) -> Float[np.ndarray, "kind unit sequence"]:
     data = request.measured
     found = np.full((2, len(request.units), len(data.sequences)), np.nan)
-    batches = make_batches(data.sequences, device=request.model.device, max_tokens=_MAX_TOKENS)
+    batches = make_batches(data.sequences, device=request.model.device, max_tokens=MAX_TOKENS)
     for batch in tqdm(batches, disable=not request.progress, desc="activation gradients"):
         found[:, :, list(batch.indices)] = _measure_batch(request, batch)
     return found
 
 
 def _measure_batch(request: Request, batch: Batch) -> Float[np.ndarray, "kind unit row"]:
-    kept: dict[_Place, Tensor] = {}
-    places = dict.fromkeys(place for unit in request.units for place in _places(unit))
-    start = (0, "resid_pre", lambda x: x.detach().requires_grad_())
-    with ExitStack() as stack:
-        stack.enter_context(differentiable())
-        stack.enter_context(applied(request.model, request.under, batch.sequences))
-        stack.enter_context(request.model.hooked([start, *((*at, _keeping(kept, at)) for at in places)]))
+    with kept_outputs(request, batch) as outputs:
         losses = batch_losses(request, batch)
         share = torch.tensor([1 / len(s.targets) for s in batch.sequences for _ in s.targets])
         loss = (losses * share.to(losses)).sum()  # each sequence's mean; sequences do not meet
-        outputs = [kept[unit.layers[-1], _OUTPUT[unit.part]] for unit in request.units]
-        slopes = torch.autograd.grad(loss, outputs)
+        slopes = torch.autograd.grad(loss, [outputs.of(unit) for unit in request.units])
     norms = [slope.double().flatten(1).norm(dim=1) for slope in slopes]
     products = [
-        (slope.double() * _added(unit, kept).double()).abs().flatten(1).sum(1)
+        (slope.double() * outputs.added(unit).double()).abs().flatten(1).sum(1)
         for unit, slope in zip(request.units, slopes, strict=True)
     ]
     return torch.stack([torch.stack(norms), torch.stack(products)]).cpu().numpy()
-
-
-def _places(unit: Unit) -> list[_Place]:
-    """Where a unit's output is, and for blocks the stream before it."""
-    output = (unit.layers[-1], _OUTPUT[unit.part])
-    return [(unit.layers[0], "resid_pre"), output] if unit.part == "block" else [output]
-
-
-def _added(unit: Unit, kept: dict[_Place, Tensor]) -> Tensor:
-    output = kept[unit.layers[-1], _OUTPUT[unit.part]].detach()
-    return output - kept[unit.layers[0], "resid_pre"].detach() if unit.part == "block" else output
-
-
-def _keeping(kept: dict[_Place, Tensor], at: _Place) -> Callable[[Tensor], Tensor]:
-    def keep(x: Tensor) -> Tensor:
-        kept[at] = x.clone()  # returned, so that what is kept is what the model goes on with
-        return kept[at]
-
-    return keep
 
 
 ACTIVATION_GRADIENT = ActivationGradientCriterion(

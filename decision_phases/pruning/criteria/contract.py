@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from decision_phases.engine import Store
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -15,6 +14,7 @@ from decision_phases.models.gradients import quantised
 from decision_phases.pruning.criteria.data import Data
 from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.pruning.criteria.units import PARTS, Unit
+from decision_phases.store import ResultStore
 
 _Made = TypeVar("_Made")
 
@@ -44,6 +44,7 @@ ON_STREAM = Needs(raw_stream=True)
 ON_STREAM_SLOPES = Needs(gradients=True, raw_stream=True)
 ON_WEIGHTS = Needs(data=False, raw_weights=True)
 ON_WEIGHT_SLOPES = Needs(gradients=True, raw_weights=True)
+ON_DECISION_SLOPES = Needs(labels=True, gradients=True)
 ON_NOTHING = Needs(data=False)
 
 
@@ -58,7 +59,7 @@ class Request:
         under: What else is done to the model, and is what "intact" means here.
         seed: Of everything random.
         progress: Show bars.
-        store: Where the engine keeps and finds results.
+        store: Where runs without units are kept and looked for, if anywhere.
         known: What has been computed already, which criteria share.
     """
 
@@ -68,7 +69,7 @@ class Request:
     under: Intervention = field(default_factory=Intervention)
     seed: int = 0
     progress: bool = False
-    store: Store = None
+    store: ResultStore | None = None
     known: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -17,6 +17,9 @@ from decision_phases.tasks import EncodedQuestions, TextSet, TokenSequence, enco
 
 Positions = Literal["all", "last"]
 
+#: What `dp.texts` takes.
+Texts = str | Path | TextSet | Iterable[str]
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -131,7 +134,7 @@ def question_data(encoded: EncodedQuestions) -> Data:
 
 def text_data(
     model: ModelAccess,
-    texts: str | Path | TextSet | Iterable[str],
+    texts: Texts,
     *,
     window: int = 128,
     limit: int | None = 64,

@@ -18,6 +18,7 @@ from decision_phases.pruning.criteria.kl import KL
 from decision_phases.pruning.criteria.magnitude import MAGNITUDE_L1, MAGNITUDE_L2, MAGNITUDE_PLUS
 from decision_phases.pruning.criteria.norms import ACTIVATION_NORM, RELATIVE_NORM, UPDATE_NORM
 from decision_phases.pruning.criteria.perplexity import PERPLEXITY
+from decision_phases.pruning.criteria.shapley import SHAPLEY, SHAPLEY_PERPLEXITY
 from decision_phases.pruning.criteria.taylor import (
     TAYLOR,
     TAYLOR_MIXED,
@@ -25,17 +26,20 @@ from decision_phases.pruning.criteria.taylor import (
     TAYLOR_SECOND,
     TAYLOR_VECTOR,
 )
+from decision_phases.pruning.criteria.trajectory import TRAJECTORY
+from decision_phases.pruning.criteria.trajectory_local import TRAJECTORY_LOCAL
 
 #: How important a block, an attention or an MLP is: lower is removed first.
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
         criterion.name: criterion
         for criterion in (
-            MARGIN, ACCURACY, PERPLEXITY, KL,
+            MARGIN, ACCURACY, PERPLEXITY, KL, TRAJECTORY, TRAJECTORY_LOCAL,
             BLOCK_INFLUENCE, COSINE, ANGULAR_DISTANCE, ANGULAR_DISTANCE_ALL, CKA,
             ACTIVATION_NORM, UPDATE_NORM, RELATIVE_NORM,
             TAYLOR, TAYLOR_SECOND, TAYLOR_MIXED, TAYLOR_VECTOR, TAYLOR_PLUS,
             GRADIENT_NORM, ACTIVATION_GRADIENT, ACTIVATION_TAYLOR,
+            SHAPLEY, SHAPLEY_PERPLEXITY,
             MAGNITUDE_L1, MAGNITUDE_L2, MAGNITUDE_PLUS,
             RANDOM, DEEPEST, SHALLOWEST,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -18,11 +19,15 @@ class Scores:
         score: One number a unit.
         sums: What each question, text or window contributes; None where the score is no mean over them.
         counts: Over how many positions (or 1) each contribution is summed.
+        details: What else is known of every unit, by name: what a score is made of.
+        notes: What must be known about the scores, in sentences.
     """
 
     score: Float[np.ndarray, " unit"]
     sums: Float[np.ndarray, "unit group"] | None = None
     counts: Float[np.ndarray, " group"] | None = None
+    details: Mapping[str, Float[np.ndarray, " unit"]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def mean(cls, sums: Float[np.ndarray, "unit group"], counts: Float[np.ndarray, " group"]) -> Scores:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import log_softmax
 
-from decision_phases.errors import unknown_name
+from decision_phases.errors import InputError, unknown_name
 from decision_phases.readout.decisions import Final
 
 Measure = Callable[[Final, Int[np.ndarray, " question"]], Float[np.ndarray, " question"]]
@@ -25,12 +25,14 @@ class Objective:
         measure: Takes the final decisions and the gold options; gives a number a question, more for better.
         ratio: Whether the value is exp(mean − the intact model's mean) instead of the mean.
         what: A sentence.
+        texts: Whether it can be had on texts, where log p of the next tokens stands for the measure.
     """
 
     name: str
     measure: Measure
     ratio: bool
     what: str
+    texts: bool = False
 
     def value(
         self, mean: Float[np.ndarray, "*shape"], intact: Float[np.ndarray, "*columns"]
@@ -78,7 +80,7 @@ def _correct(final: Final, gold: Int[np.ndarray, " question"]) -> Float[np.ndarr
     return final.correct.astype(np.float64)
 
 
-#: The perplexity ratio is arXiv 2602.07804's utility, PPL(all) / PPL(mask), with the gold option as the text.
+#: The perplexity ratio is arXiv 2602.07804's utility, PPL(all) / PPL(mask); on questions the gold option is the text.
 GAME_OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
         objective.name: objective
@@ -86,13 +88,18 @@ GAME_OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             Objective("margin", _margin, ratio=False, what="mean Decision Margin"),
             Objective("accuracy", _correct, ratio=False, what="share of right choices"),
             Objective(
-                "log_probability", log_probability, ratio=False, what="mean log p(gold) among the options"
+                "log_probability",
+                log_probability,
+                ratio=False,
+                what="mean log p(gold) among the options; on texts of the next token: the negative cross-entropy",
+                texts=True,
             ),
             Objective(
                 "perplexity_ratio",
                 log_probability,
                 ratio=True,
-                what="perplexity of the gold option, intact over cut: 1 for the intact model",
+                what="perplexity of the gold option, on texts of the texts, intact over cut: 1 for the intact model",
+                texts=True,
             ),
         )
     }
@@ -123,3 +130,21 @@ def find_objective(objective: str | Measure | Objective) -> Objective:
         return GAME_OBJECTIVES[objective]
     name = getattr(objective, "__name__", type(objective).__name__)
     return Objective(name, objective, ratio=False, what="the mean of a function of the caller's")
+
+
+def check_texts(objective: Objective) -> None:
+    """Refuse an objective that texts do not have.
+
+    Args:
+        objective: The objective.
+
+    Raises:
+        InputError: If it needs options to choose from.
+
+    Example:
+        >>> check_texts(GAME_OBJECTIVES["perplexity_ratio"])
+    """
+    if not objective.texts:
+        names = ", ".join(name for name, known in GAME_OBJECTIVES.items() if known.texts)
+        msg = f"objective {objective.name!r} needs options, which texts do not have; give questions, or use {names}"
+        raise InputError(msg)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, UntrustedError
 from decision_phases.interventions import Intervention
 from decision_phases.pruning.game.indices import INDICES
 from decision_phases.pruning.game.quality import SurrogateQuality
@@ -41,10 +41,11 @@ class ShapleyValues:
         empty: The objective with none kept.
         n_masks: Number of different masks evaluated.
         forward_passes: Masks times sequences put to the model.
-        n_questions: Number of questions.
+        n_questions: Number of questions, or of texts.
         seed: Of everything random.
         surrogate: How good the surrogate is, None for methods without one.
         interactions: What pairs of units add together beyond what each adds; exact and surrogate methods only.
+        kind: What was asked: "question", "text" or "window".
     """
 
     units: Units
@@ -65,6 +66,7 @@ class ShapleyValues:
     seed: int
     surrogate: SurrogateQuality | None = None
     interactions: Float[np.ndarray, "unit unit"] | None = field(default=None)
+    kind: str = "question"
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.units):
@@ -90,14 +92,14 @@ class ShapleyValues:
             Places of the units; ties go to the last unit.
 
         Raises:
-            InputError: If the values are a surrogate's that knows too little of masks it has not seen.
+            UntrustedError: If the values are a surrogate's that knows too little of masks it has not seen.
         """
         if self.surrogate is not None and not self.surrogate.r2 >= least_r2:
             msg = (
                 f"the {self.surrogate.name} surrogate has a held-out R² of {self.surrogate.r2:.2f}, not {least_r2} or "
                 "more, so its values order nothing; give more masks or another surrogate, or lower least_r2 on purpose"
             )
-            raise InputError(msg)
+            raise UntrustedError(msg)
         places = np.arange(len(self.values))
         return tuple(int(place) for place in np.lexsort((-places, self.values)))
 
@@ -187,7 +189,7 @@ class ShapleyValues:
         """What was found and how, in a few lines."""
         drawn = f", masks by the {self.sampler} sampler" if self.sampler else ", all masks"
         lines = [
-            f"{self._what} of {len(self.units)} units for {self.objective} on {self.n_questions} questions "
+            f"{self._what} of {len(self.units)} units for {self.objective} on {self.n_questions} {self.kind}s "
             f"({self.method}{drawn}: {self.n_masks} masks, {self.forward_passes} forward passes)",
             f"  intact {self.intact:+.4f}, without any unit {self.empty:+.4f}"
             + (f", left unexplained {self.gap:+.4f}" if INDICES[self.index].efficient else ""),

@@ -1,4 +1,4 @@
-"""Drawing masks and orders at random."""
+"""Drawing masks and orders from the one pool of random cuts."""
 
 from __future__ import annotations
 
@@ -119,7 +119,11 @@ def draw_masks(
     kept: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Draws:
-    """Draw masks at random.
+    """Draw masks at random, each a cut of the random pool: the first units of its order number i are gone in mask i.
+
+    So what a surrogate learns from, what a cut is compared with (`better_than_luck`) and what every comparison shows as
+    its baseline ("random") are cuts of one pool, and a store that knows them from one use need not run them for another
+    on the same questions. With units other than whole layers, or other protected layers, the pool is another.
 
     "All kept" and "none kept" are left to whoever evaluates the masks, except by the uniform sampler, which may draw
     them as any other.
@@ -176,7 +180,8 @@ def draw_masks(
         sizes = rng.choice(n_units + 1, size=n_draws, p=chances)
     else:
         sizes = _dealt(_strata(n_units, counts, paired=paired), n_draws, rng)
-    masks = rng.permuted(np.arange(n_units) < sizes[:, None], axis=1)
+    orders = draw_orders(n_units, n_draws, antithetic=False, seed=seed)
+    masks = orders.argsort(axis=1) >= (n_units - sizes)[:, None]  # the first of each order are gone
     group = np.arange(n_draws)
     if paired:
         masks, group = np.concatenate([masks, ~masks]), np.concatenate([group, group])

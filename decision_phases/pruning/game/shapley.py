@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from decision_phases.engine.stored import Store
+from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
+from decision_phases.pruning.criteria.data import Texts, question_data, text_data
 from decision_phases.pruning.game.estimate import Setup, estimate
 from decision_phases.pruning.game.model_game import ModelGame
 from decision_phases.pruning.game.objectives import Measure, Objective
@@ -19,7 +21,7 @@ from decision_phases.readout.ask import Questions
 
 def shapley(
     model: object,
-    questions: Questions,
+    questions: Questions | None = None,
     *,
     units: UnitsLike | Units = "block",
     method: str = "permutation",
@@ -34,13 +36,16 @@ def shapley(
     over: str | None = None,
     n_boot: int | None = None,
     confidence: float = 0.95,
+    texts: Texts | None = None,
+    window: int = 128,
+    limit: int | None = 64,
     under: Intervention | None = None,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
     **settings: Any,
 ) -> ShapleyValues:
-    """Share out what a model achieves on questions among its units.
+    """Share out what a model achieves on questions, or on texts, among its units.
 
     Units are players; a mask keeps some of them, and its value is what the model then achieves. A unit's Shapley value
     is what it adds, averaged over all ways of building the model up.
@@ -50,7 +55,7 @@ def shapley(
 
     Args:
         model: What `load` gives or takes.
-        questions: A name, a file or questions.
+        questions: A name, a file or questions; or else texts.
         units: "block", "attention", "mlp" or "part" (attention and MLP apart) for every layer; layers, each a unit; or
             groups by name: `{"early": (1, 2), "late MLP": dp.skip(8, 9, part="mlp")}`.
         method: "exact" (at most 12 units), "permutation", "kernel" (KernelSHAP) or "surrogate".
@@ -58,7 +63,8 @@ def shapley(
         sampler: "stratified", "uniform", "kernel", "permutation" or "published"; the method's own by default.
         n_masks: Most masks to draw; each costs one run of the model on all questions, less what masks share.
         objective: "margin", "accuracy", "log_probability", "perplexity_ratio", or a function of the final decisions and
-            gold options that gives a number a question.
+            gold options that gives a number a question. On texts "log_probability" (the negative cross-entropy of the
+            next token) or "perplexity_ratio" (as in the paper).
         index: "shapley", "banzhaf", or "published", an average near the numbers of kept units that pruning ends with.
         antithetic: Draw masks with their complements, and orders with their reverses; wherever it is possible and
             helps by default.
@@ -67,6 +73,9 @@ def shapley(
         over: What intervals resample, "masks" or "questions"; masks by default, questions where all masks are run.
         n_boot: Number of resamples.
         confidence: Nominal coverage of the intervals.
+        texts: What `dp.texts` takes, instead of questions.
+        window: Tokens in a window of the texts.
+        limit: Use at most this many windows of the texts; None for all.
         under: An intervention that holds in every mask.
         seed: Of everything random.
         store: Where results are kept and looked for: a folder.
@@ -89,6 +98,9 @@ def shapley(
         (8, True)
     """
     access = as_model(model)
+    if (questions is None) == (texts is None):
+        msg = "give either questions or texts=: a game is played on one of them"
+        raise InputError(msg)
     players = find_units(units, access.n_layers)
     setup = Setup(
         method=method,
@@ -104,28 +116,47 @@ def shapley(
         confidence=confidence,
         seed=seed,
     )
-    encoded = ask(access, questions, **settings)
-    game = ModelGame(
-        access, encoded, players, objective=objective, under=under, store=store, progress=progress
-    )
-    found = estimate(game, len(players), setup)
+    if questions is not None:
+        data = question_data(ask(access, questions, **settings))
+    else:
+        assert texts is not None
+        data = text_data(access, texts, window=window, limit=limit, seed=seed)
+    game = ModelGame(access, data, players, objective=objective, under=under, store=store, progress=progress)
+    return play(game, setup)
+
+
+def play(game: ModelGame, setup: Setup) -> ShapleyValues:
+    """Estimate the values of the units of a game, and put them together with all that must be known about them.
+
+    Args:
+        game: The game.
+        setup: How to estimate.
+
+    Returns:
+        The values.
+
+    Raises:
+        InputError: If something does not fit.
+    """
+    found = estimate(game, len(game.units), setup)
     return ShapleyValues(
-        units=players,
+        units=game.units,
         values=found.values,
         low=found.low,
         high=found.high,
-        method=method,
-        index=index,
+        method=setup.method,
+        index=setup.index,
         objective=game.objective.name,
         sampler=found.sampler,
         over=found.over,
-        confidence=confidence,
+        confidence=setup.confidence,
         intact=found.full,
         empty=found.empty,
         n_masks=game.n_masks,
-        forward_passes=game.n_masks * len(encoded.sequences),
-        n_questions=len(encoded),
-        seed=seed,
+        forward_passes=game.n_masks * len(game.sequences),
+        n_questions=game.data.n_groups,
+        kind=game.data.kind,
+        seed=setup.seed,
         surrogate=found.surrogate,
         interactions=found.interactions,
     )

@@ -73,7 +73,7 @@ class Trained:
         if n_train < least or n_held < LEAST_HELD_OUT:
             together = int(np.bincount(self.draws.group).max())  # a draw is held out as a whole
             needed = max((least + together) / (1 - HELD_OUT), LEAST_HELD_OUT / HELD_OUT)
-            wanted = int(np.ceil(needed)) + together
+            wanted = int(np.ceil(1.05 * needed)) + together  # some masks are drawn twice
             instead = (
                 f"Give n_masks={wanted} or more (several times as many is better), or a simpler surrogate"
             )

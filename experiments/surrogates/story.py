@@ -1,0 +1,91 @@
+"""The text of this experiment, made from its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import made_by, table
+
+COMMAND = "uv run python experiments/surrogates/run.py"
+
+
+def tell(r: dict[str, Any]) -> str:
+    """Write README.md.
+
+    Args:
+        r: What is in results.json.
+
+    Returns:
+        Markdown; every number in it comes from `r`.
+    """
+    parts = [
+        f"# What masks are worth on {r['model']}, and how many it takes to know",
+        made_by(r, COMMAND),
+        "![quality of surrogates, and error of estimates](figure.png)",
+        "## Surrogates",
+        *_surrogates(r),
+        "## Shapley values against all masks",
+        *_estimates(r),
+        "## All blocks",
+        *_blocks(r),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _surrogates(r: dict[str, Any]) -> list[str]:
+    rows = [
+        [q["surrogate"], q["n_masks"], f"{q['r2']:.2f} [{q['r2_low']:.2f}, {q['r2_high']:.2f}]",
+         _number(q["r2_within"]), _number(q["rank_correlation"]), f"{q['fit_seconds']:.2f}"]
+        for q in r["quality"]
+    ]  # fmt: skip
+    most = max(q["n_masks"] for q in r["quality"])
+    last = [q for q in r["quality"] if q["n_masks"] == most]
+    best = max(last, key=lambda q: q["r2"])
+    value = r["value"]
+    return [
+        f"{r['n_masks']} cuts of the random pool ({r['n_different']} different), keeping "
+        f"{', '.join(map(str, r['sizes']))} of the blocks that are not protected, as the published code does; value: the "
+        f"mean {r['objective']} on {r['questions']['n']} questions (mean {value['mean']:+.3f}, standard deviation "
+        f"{value['sd']:.3f}, of whose variance the number of kept blocks explains {_number(value['between_sizes'])}). R² "
+        f"and rank correlation are on {r['settings']['N_HELD_OUT']} masks that no surrogate was fitted to, means (R²: and "
+        f"range) over {r['settings']['REPEATS']} subsets of the others; *within* is the R² of what is left once the mean "
+        "of each number of kept blocks is known.",
+        table(["surrogate", "masks", "R²", "within", "rank correlation", "seconds to fit"], rows),
+        f"With {most} masks {best['surrogate']} is best, R² {best['r2']:.2f}. A mask takes {r['seconds_per_mask']:.2f} s "
+        f"here ({r['questions']['n']} forward passes, less the depth that masks share), so {most} of them take "
+        f"{most * r['seconds_per_mask'] / 60:.0f} minutes.",
+    ]
+
+
+def _estimates(r: dict[str, Any]) -> list[str]:
+    e = r["estimates"]
+    rows = [
+        [x["estimator"], x["budget"], f"{x['masks']:.0f}", f"{x['masks'] * r['questions']['n']:.0f}",
+         f"{x['error']:.4f}", _number(x["rank_correlation"])]
+        for x in e["rows"]
+    ]  # fmt: skip
+    return [
+        f"With {len(r['groups'])} groups of neighbouring blocks all {2 ** len(r['groups'])} masks can be run, and every "
+        f"Shapley value is known exactly (standard deviation {e['spread']:.4f} between groups; intact "
+        f"{r['group_value']['intact']:+.3f}, without any block {r['group_value']['empty']:+.3f}). What estimators make of "
+        f"fewer masks, means over {r['settings']['REPEATS']} seeds; the error is the root of the mean square.",
+        table(
+            ["estimator", "budget", "different masks", "forward passes", "error", "rank correlation"], rows
+        ),
+    ]
+
+
+def _blocks(r: dict[str, Any]) -> list[str]:
+    b = r["blocks"]
+    return [
+        f"For all blocks that are not protected: Shapley's own values by permutation sampling ({b['masks']} masks, "
+        f"{b['forward_passes']['permutation']} forward passes) and the published average of a line fitted to "
+        f"{r['n_different']} masks ({b['forward_passes']['published']} forward passes) have a rank correlation of "
+        f"{_number(b['rank_correlation'])}; two samples of permutations of that size, {_number(b['again'])} with each "
+        "other. They average over different masks: Shapley's over every number of kept blocks, the "
+        "published one over those that pruning leaves."
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
