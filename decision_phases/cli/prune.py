@@ -45,7 +45,8 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
     shallowest       the shallowest block left
     sleb             the block whose removal raises perplexity least, re-measured after every step
     angular          the run of neighbours across which the residual turns least
-    block_influence, perplexity, kl, cka, taylor, gradient_norm, magnitude, activation_magnitude
+    block_influence, perplexity, kl, cka, trajectory, trajectory_local, shapley, shapley_perplexity, taylor,
+    gradient_norm, magnitude, activation_magnitude
                      the blocks that matter least by this criterion, ranked once
     cosine_attention, cosine_mlp, cosine_joint
                      attentions, MLPs or both, that turn the residual least; beside them go random_attention,

@@ -49,7 +49,7 @@ def strategy_areas(areas: Sequence[Area]) -> Figure:
 
     Example:
         >>> figure = strategy_areas([Area("margin", 0.9, (0.8, 1.0), 0.1, (0.0, 0.2))])
-        >>> [axes.get_title() for axes in figure.axes]
+        >>> [axes.get_title("left") for axes in figure.axes]
         ['area under the curve', 'lead over random cuts']
     """
     if not areas:

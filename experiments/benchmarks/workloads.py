@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 import decision_phases as dp
+from decision_phases.pruning.ground import Known
 from decision_phases.pruning.search import greedy
-from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.tasks import EncodedQuestions
 
@@ -32,10 +32,10 @@ def run(name: str, model: dp.ModelAccess, encoded: EncodedQuestions, s: SimpleNa
     if name == "dense":
         return {(): dp.read(model, encoded).scores}
     if name == "greedy":
-        known: dict[dp.Intervention, Final] = {}
+        known: Known = {}
         candidates = range(1, model.n_layers - 1)
         greedy(model, encoded, objective="margin", candidates=candidates, steps=s.STEPS, known=known)
-        return {variant.removed_blocks: final.scores for variant, final in known.items()}
+        return {variant.removed_blocks: seen.scores for (*_, variant), seen in known.items()}
     cuts = cuts_of(name, model.n_layers, s)
     runs = dp.evaluate(model, encoded, [dp.skip(*cut) for cut in cuts], [FinalObserver()])
     return {cut: run["final"].scores for cut, run in zip(cuts, runs, strict=True)}

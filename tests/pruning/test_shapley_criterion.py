@@ -171,7 +171,7 @@ def test_better_than_luck_among_the_draws_that_were_measured(planted, planted_se
     assert luck.p_value == permutation_p(luck.value, np.array(null))
     # Of four blocks three go; the one that knows stays in a quarter of random cuts.
     assert 0.05 <= luck.p_value < 0.6
-    with pytest.raises(InputError, match="random with 1 blocks has 19 cut"):
+    with pytest.raises(InputError, match="random with 1 removed has 19 cut"):
         curves.better_than_luck("random", 1)
-    with pytest.raises(InputError, match=r"trajectory with 9 blocks has 0 cut"):
+    with pytest.raises(InputError, match=r"trajectory with 9 removed has 0 cut"):
         curves.better_than_luck("trajectory", 9)

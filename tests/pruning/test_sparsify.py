@@ -312,7 +312,7 @@ def test_an_expert_that_no_token_reaches_goes_by_its_weights():
         ({"method": "sparsegpt:0.5", "texts": "all", "limit": 1}, "give at least 48 tokens"),
         ({"method": "wanda:0.5", "texts": ["One."]}, "cannot be divided into a fit and an evaluation half"),
         ({"layers": [6]}, "layer 6 is out of range"),
-        ({"layers": [2], "under": skip(2)}, "layer 2 is to be made sparse, but skip {2} removes it"),
+        ({"layers": [2], "under": skip(2)}, r"layer 2 is to be made sparse, but skip \{2\} removes it"),
         ({"layers": []}, r"has no weight matrices in the layers \[\], so nothing can be made sparse"),
         ({"parts": "block"}, "unknown part 'block'"),
         ({"parts": []}, r"parts=\[\] names no part"),
