@@ -8,14 +8,26 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
-from decision_phases.models import ModelAccess, load
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "decision_phases"
+
+# Shapes and types are checked, in every module that names a shape; in all of them, tests would take twice as long.
+jaxtyping.install_import_hook(
+    [
+        ".".join(path.relative_to(TESTS.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "from jaxtyping import" in path.read_text(encoding="utf-8")
+    ],
+    "beartype.beartype",
+)
+
+from decision_phases.models import ModelAccess, load  # noqa: E402 - after the hook
 
 torch.set_num_threads(1)
-
-TESTS = Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
