@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decision_phases.engine import Generation as Generation
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
+    from decision_phases.engine import generate as generate
     from decision_phases.engine import texts as texts
     from decision_phases.engine import workers as workers
     from decision_phases.errors import DecisionPhasesError as DecisionPhasesError
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from decision_phases.tasks import questions as questions
 
 _HOMES = {
-    "decision_phases.engine": ("applied", "evaluate", "texts", "workers"),
+    "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
@@ -87,6 +89,7 @@ __all__ = [
     "DecisionPhasesError",
     "Decisions",
     "Edit",
+    "Generation",
     "InputError",
     "Intervention",
     "MissingPackageError",
@@ -108,6 +111,7 @@ __all__ = [
     "capture",
     "evaluate",
     "find_phases",
+    "generate",
     "insert",
     "load",
     "mean",

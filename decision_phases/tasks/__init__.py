@@ -1,6 +1,7 @@
 """Questions, prompts, scorings and texts: what is put to a model, as token sequences. No model in here."""
 
 from decision_phases.tasks.encode import encode_questions
+from decision_phases.tasks.open_prompts import OpenPrompts, encode_prompts
 from decision_phases.tasks.prompts import SYMBOL_SETS, TEMPLATES, PromptTemplate, find_symbols, find_template
 from decision_phases.tasks.question import Question, QuestionSet
 from decision_phases.tasks.scoring import SCORINGS, cloze_scores, find_scoring, is_cloze
@@ -20,6 +21,7 @@ __all__ = [
     "SYMBOL_SETS",
     "TEMPLATES",
     "EncodedQuestions",
+    "OpenPrompts",
     "PromptTemplate",
     "Question",
     "QuestionSet",
@@ -28,6 +30,7 @@ __all__ = [
     "Tokenizer",
     "cloze_scores",
     "draw_examples",
+    "encode_prompts",
     "encode_questions",
     "encode_texts",
     "find_scoring",
