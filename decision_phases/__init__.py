@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
     from decision_phases.errors import ParityError as ParityError
+    from decision_phases.hierarchy import TASK_FAMILIES as TASK_FAMILIES
+    from decision_phases.hierarchy import FamilyScores as FamilyScores
+    from decision_phases.hierarchy import GenerationDrift as GenerationDrift
+    from decision_phases.hierarchy import OpenDecisions as OpenDecisions
+    from decision_phases.hierarchy import generation_drift as generation_drift
+    from decision_phases.hierarchy import read_open as read_open
+    from decision_phases.hierarchy import task_families as task_families
     from decision_phases.interventions import Captured as Captured
     from decision_phases.interventions import Edit as Edit
     from decision_phases.interventions import Intervention as Intervention
@@ -63,6 +70,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
+    "decision_phases.hierarchy": (
+        "TASK_FAMILIES", "FamilyScores", "GenerationDrift", "OpenDecisions", "generation_drift", "read_open",
+        "task_families",
+    ),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
@@ -84,16 +95,20 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "CRITERIA",
     "STRATEGIES",
+    "TASK_FAMILIES",
     "Captured",
     "Curves",
     "DecisionPhasesError",
     "Decisions",
     "Edit",
+    "FamilyScores",
     "Generation",
+    "GenerationDrift",
     "InputError",
     "Intervention",
     "MissingPackageError",
     "ModelAccess",
+    "OpenDecisions",
     "ParityError",
     "Perplexity",
     "Phases",
@@ -112,6 +127,7 @@ __all__ = [
     "evaluate",
     "find_phases",
     "generate",
+    "generation_drift",
     "insert",
     "load",
     "mean",
@@ -123,12 +139,14 @@ __all__ = [
     "questions",
     "rank",
     "read",
+    "read_open",
     "resample",
     "safe_cut",
     "scale",
     "shapley",
     "skip",
     "steer",
+    "task_families",
     "texts",
     "weights",
     "workers",

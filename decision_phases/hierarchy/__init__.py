@@ -1,0 +1,21 @@
+"""What a change of the model does on the way from its hidden states to what it says."""
+
+from decision_phases.hierarchy.drift import generation_drift
+from decision_phases.hierarchy.drift_result import MODES, GenerationDrift, TextQuality
+from decision_phases.hierarchy.families import TASK_FAMILIES, TaskFamily
+from decision_phases.hierarchy.family_scores import FamilyScores
+from decision_phases.hierarchy.open_decisions import OpenDecisions, read_open
+from decision_phases.hierarchy.task_families import task_families
+
+__all__ = [
+    "MODES",
+    "TASK_FAMILIES",
+    "FamilyScores",
+    "GenerationDrift",
+    "OpenDecisions",
+    "TaskFamily",
+    "TextQuality",
+    "generation_drift",
+    "read_open",
+    "task_families",
+]
