@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -63,8 +63,7 @@ class Generation:
     @cached_property
     def lengths(self) -> Int[np.ndarray, " prompt"]:
         """Tokens of each text as far as the one that ends it, which is included."""
-        ended = self.tokens == (-1 if self.end is None else self.end)
-        return np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, self.steps)
+        return _lengths(self.tokens, self.end)
 
     def written(self, prompt: int) -> tuple[int, ...]:
         """The tokens of one text as far as its end.
@@ -100,7 +99,7 @@ class Generation:
                 "prompt": list(self.prompts.labels),
                 "text": list(self.texts),
                 "tokens": self.lengths,
-                "ended": (self.tokens == (-1 if self.end is None else self.end)).any(axis=1),
+                "ended": _ended(self.tokens, self.end).any(axis=1),
             }
         )
 
@@ -343,11 +342,19 @@ def _told(
 ) -> Generation:
     tokenizer = model.tokenizer
     end = None if tokenizer is None else tokenizer.eos_token_id
-    bare = Generation(
-        prompts, tokens, end, (), temperature, seed, under, model.name, model.capabilities.cached_generation
-    )
-    texts = tuple(
-        "" if tokenizer is None else tokenizer.decode(bare.written(i), skip_special_tokens=True)
-        for i in range(len(prompts))
-    )
-    return Generation(prompts, tokens, end, texts, temperature, seed, under, model.name, bare.cached)
+    texts = [""] * len(prompts)
+    if tokenizer is not None:
+        rows = zip(tokens.tolist(), _lengths(tokens, end).tolist(), strict=True)
+        texts = [tokenizer.decode(row[:size], skip_special_tokens=True) for row, size in rows]
+    cached = model.capabilities.cached_generation
+    return Generation(prompts, tokens, end, tuple(texts), temperature, seed, under, model.name, cached)
+
+
+def _ended(tokens: Int[np.ndarray, "prompt step"], end: int | None) -> Bool[np.ndarray, "prompt step"]:
+    return np.zeros(tokens.shape, dtype=bool) if end is None else tokens == end
+
+
+def _lengths(tokens: Int[np.ndarray, "prompt step"], end: int | None) -> Int[np.ndarray, " prompt"]:
+    """Tokens as far as the first one that ends a text, which is included."""
+    ended = _ended(tokens, end)
+    return np.asarray(np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, tokens.shape[1]))

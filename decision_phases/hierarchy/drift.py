@@ -46,9 +46,10 @@ def generation_drift(
 ) -> GenerationDrift:
     """Compare a changed model with the intact one while text is written.
 
-    Only with teacher forcing do both models read the same text, so that the deviation is that of the model. When each
-    model reads what it wrote itself, the texts part as well; "paths" says how much of that the text alone does.
-    Probabilities are at the temperature of the sampling, or at 1 where the likeliest token is taken.
+    Only where both models read the same text is the deviation that of the model: with teacher forcing the text of the
+    intact model, with "changed_text" that of the changed one, which shows whether the deviation grows as the model
+    leads itself astray. Running free, the texts part as well; "paths" says what the texts alone do. Probabilities are
+    at the temperature of the sampling, or at 1 where the likeliest token is taken.
 
     Args:
         model: What `load` gives or takes.
@@ -102,13 +103,15 @@ def generation_drift(
     if "teacher_forced" in modes:
         found["teacher_forced"] = step_deviations(access, own, forced, temperature=scale)
     changed = None
-    if {"free", "paths"} & set(modes):
+    if set(modes) - {"teacher_forced"}:
         changed = generate(access, asked, under=under, **writing)
         read, written = _endings(access, changed, under, progress=progress)
         _check_written(access, changed, written)
         quality["changed"] = _quality(access, changed, read)
         if "free" in modes:
             found["free"] = step_deviations(access, own, written, temperature=scale)
+        if "changed_text" in modes:
+            found["changed_text"] = step_deviations(access, read, written, temperature=scale)
         if "paths" in modes:
             found["paths"] = step_deviations(access, own, read, temperature=scale)
     ordered = {name: found[name] for name in modes}

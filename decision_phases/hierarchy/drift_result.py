@@ -26,6 +26,7 @@ MODES: Mapping[str, str] = MappingProxyType(
     {
         "teacher_forced": "both models read the text that the intact one wrote",
         "free": "each model reads the text that it wrote itself",
+        "changed_text": "both models read the text that the changed one wrote",
         "paths": "the intact model reads its own text, and the text of the changed one",
     }
 )

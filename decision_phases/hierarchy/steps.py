@@ -50,22 +50,13 @@ def step_deviations(
     Returns:
         Every one of `MEASURES`.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
-    for (_, a), (_, b) in zip(_parts(model, first), _parts(model, second), strict=True):
-        h, k = model.final_norm(a), model.final_norm(b)
-        z, y = model.unembed(h).double(), model.unembed(k).double()
-        found["h"].append(_cosine_deviation(h.double(), k.double()))
-        found["z"].append(_cosine_deviation(z, y))
-        found["top"].append((z.argmax(-1) != y.argmax(-1)).double())
-        log_p, log_q = (z / temperature).log_softmax(-1), (y / temperature).log_softmax(-1)
-        p, q = log_p.exp(), log_q.exp()
-        found["p"].append(_cosine_deviation(p, q))
-        found["kl"].append((p * (log_p - log_q)).sum(-1).clamp_min(0.0))
-        found["tv"].append((p - q).abs().sum(-1) / 2)
-        middle, apart = torch.special.entr((p + q) / 2), torch.special.entr(p) + torch.special.entr(q)
-        found["js"].append((middle - apart / 2).sum(-1).clamp_min(0.0))
+    with torch.no_grad():
+        parts = [
+            _compared(model, a, b, temperature)
+            for (_, a), (_, b) in zip(_parts(model, first), _parts(model, second), strict=True)
+        ]
     shape = first.shape[:2]
-    return {name: torch.cat(parts).cpu().numpy().reshape(shape) for name, parts in found.items()}
+    return {name: torch.cat([part[name] for part in parts]).cpu().numpy().reshape(shape) for name in MEASURES}
 
 
 def step_losses(
@@ -107,6 +98,26 @@ def step_choices(
     with torch.no_grad():
         found = [choose(model.readout(resid), at) for at, resid in _parts(model, endings)]
     return torch.cat(found).cpu().numpy().reshape(endings.shape[:2])
+
+
+def _compared(
+    model: ModelAccess, a: Float[Tensor, "cell d_model"], b: Float[Tensor, "cell d_model"], temperature: float
+) -> dict[str, Float[Tensor, " cell"]]:
+    """Every one of `MEASURES`, for residuals side by side."""
+    h, k = model.final_norm(a), model.final_norm(b)
+    z, y = model.unembed(h).double(), model.unembed(k).double()
+    log_p, log_q = (z / temperature).log_softmax(-1), (y / temperature).log_softmax(-1)
+    p, q = log_p.exp(), log_q.exp()
+    middle, apart = torch.special.entr((p + q) / 2), torch.special.entr(p) + torch.special.entr(q)
+    return {
+        "h": _cosine_deviation(h.double(), k.double()),
+        "z": _cosine_deviation(z, y),
+        "p": _cosine_deviation(p, q),
+        "kl": (p * (log_p - log_q)).sum(-1).clamp_min(0.0),
+        "tv": (p - q).abs().sum(-1) / 2,
+        "js": (middle - apart / 2).sum(-1).clamp_min(0.0),
+        "top": (z.argmax(-1) != y.argmax(-1)).double(),
+    }
 
 
 def _parts(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from decision_phases.plots.style import LIGHT, MARKERS, house_style, new_figure, save_figure, stroke
 
@@ -66,6 +67,8 @@ def draw(rows: pd.DataFrame, families: Sequence[str], path: Path) -> None:
                 )
                 if part == "weights":
                     axes.set_xticks(range(len(chosen)), list(chosen["size"]), rotation=20)
+            else:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.set_xlabel(f"{_TITLES[part]} removed" if part != "weights" else "weights set to zero")
             axes.set_title(_TITLES[part])
         figure.axes[0].set_ylabel("(score − floor) / (intact − floor)")

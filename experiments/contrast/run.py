@@ -18,6 +18,13 @@ import pandas as pd
 from scipy import stats
 
 import decision_phases as dp
+from decision_phases.hierarchy.families import (
+    Arithmetic,
+    Continuation,
+    MultipleChoice,
+    OpenAnswers,
+    Retrieval,
+)
 from decision_phases.stats import holm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -40,7 +47,12 @@ def main(argv: list[str] | None = None) -> None:
     table = variants(model, texts, s)
     cuts = dict(zip(table["variant"], table.pop("cut"), strict=True))
     job.say(f"{len(cuts)} variants")
-    scores = dp.task_families(model, under=cuts, limit=s.LIMIT, seed=s.SEED, store=job.store, progress=True)
+    families = [
+        MultipleChoice(shots=s.SHOTS), Retrieval(), OpenAnswers(shots=s.SHOTS), Arithmetic(shots=s.SHOTS), Continuation(),
+    ]  # fmt: skip
+    scores = dp.task_families(
+        model, under=cuts, families=families, limit=s.LIMIT, seed=s.SEED, store=job.store, progress=True
+    )
     rows = scores.to_pandas().merge(table, on="variant", how="left")
     compared = differences(scores, table)
     rows.to_csv(job.out / "scores.csv", index=False)
@@ -69,7 +81,8 @@ def variants(model: dp.ModelAccess, texts: dp.TextSet, s: SimpleNamespace) -> pd
     for part, criterion in s.CRITERIA.items():
         ranking = dp.rank(model, texts=texts, by=criterion, part=part, limit=s.WINDOWS, seed=s.SEED)
         rows += [
-            {"part": part, "size": size, "kind": criterion, "cut": ranking.cut(size)} for size in s.SIZES[part]
+            {"part": part, "size": size, "kind": criterion, "cut": ranking.cut(size)}
+            for size in s.SIZES[part]
         ]
         for draw_number in range(s.RANDOM_DRAWS):
             layers = generator.choice(model.n_layers, size=s.RANDOM_SIZE, replace=False).tolist()

@@ -2,6 +2,7 @@
 
 SEED = 0
 LIMIT = 64  # items of each family
+SHOTS = 4  # solved examples in front of questions, with options as rivals and without
 TEXTS = "pydoc"  # the removal order is set on these, on which nothing is scored
 WINDOWS = 16  # windows of these texts
 CRITERIA = {"attention": "cosine", "mlp": "cosine", "block": "block_influence"}

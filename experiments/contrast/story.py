@@ -23,7 +23,7 @@ def tell(r: dict[str, Any]) -> str:
         f"# Choosing, retrieving and writing on {r['model']}",
         "Do multiple choice and retrieval survive pruning that generation does not (arXiv 2603.24652)? "
         + made_by(r, "uv run python experiments/contrast/run.py")
-        + f" At most {s['LIMIT']} items a family.",
+        + f" At most {s['LIMIT']} items a family; questions and sums with {s['SHOTS']} solved ones in front.",
         "![what is left of every family against the number of parts removed](figure.png)",
         f"Parts are removed in an order set on the texts `{r['texts']['name']}` ({criteria}), on which nothing is scored. "
         "Scores are normalised: 0 is the floor, 1 the intact model; 95% intervals are over items, and conditional on the "

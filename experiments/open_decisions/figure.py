@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from decision_phases.plots.style import LIGHT, house_style, layer_axis, new_figure, save_figure, stroke
 
@@ -84,5 +85,7 @@ def draw(layers: pd.DataFrame, drift: pd.DataFrame, result: dict[str, Any], path
             axes.set_xlabel("step")
             axes.set_title(f"{'1 − cos in h' if measure == 'h' else 'KL in p'}, {last} removed")
             axes.set_ylim(bottom=0.0)
+        for axes in (middle, *right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         right[0].legend(fontsize=7.5)
     save_figure(figure, path)

@@ -75,7 +75,7 @@ def variants(job: Job) -> dict[str, dp.Intervention]:
 def where(job: Job, cuts: dict[str, dp.Intervention]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Margins by layer and transitions: among the options, and in the whole vocabulary."""
     s, model = job.settings, job.model
-    asked = dp.ask(model, dp.questions(s.QUESTIONS, limit=s.LIMIT, seed=s.SEED))
+    asked = dp.ask(model, dp.questions(s.QUESTIONS, limit=s.LIMIT, seed=s.SEED), shots=s.SHOTS, seed=s.SEED)
     decisions = dp.read(model, asked, store=job.store)
     intact = dp.generate(model, asked, steps=s.ANSWER_STEPS)
     opened = dp.read_open(model, asked, steps=s.ANSWER_STEPS, intact=intact, seed=s.SEED, store=job.store)
@@ -97,10 +97,10 @@ def where(job: Job, cuts: dict[str, dp.Intervention]) -> tuple[pd.DataFrame, dic
         tables.append(pd.DataFrame({"read": name, "layer": range(model.n_layers), **columns}))
     own = np.array([ids[c] for ids, c in zip(asked.option_ids, chosen.tolist(), strict=True)])
     gold = np.array([ids[g] for ids, g in zip(asked.option_ids, asked.gold.tolist(), strict=True)])
-    later = paired_difference(
-        opened.commitment_layer[:, 0], decisions.commitment_layer.astype(np.float64), seed=s.SEED
-    )
-    commitment = bootstrap_ci(opened.commitment_layer, seed=s.SEED)
+    # Where two tokens tie in the end, rounding decides; such a token is committed after the last layer.
+    committed = np.nan_to_num(opened.commitment_layer, nan=model.n_layers)
+    later = paired_difference(committed[:, 0], decisions.commitment_layer.astype(np.float64), seed=s.SEED)
+    commitment = bootstrap_ci(committed, seed=s.SEED)
     under = {}
     for name, cut in cuts.items():
         job.say(f"open decisions under {name}")

@@ -3,6 +3,7 @@
 QUESTIONS = "facts"
 SEED = 0
 LIMIT = 64  # questions, and prompts of the continuations
+SHOTS = 3  # solved examples in front of each question, so that an answer follows
 ANSWER_STEPS = 8  # tokens of an answer
 PROMPT_TOKENS = 12  # of each bundled passage, of which the continuations begin
 STEPS = 32  # tokens of a continuation

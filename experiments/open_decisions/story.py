@@ -50,7 +50,7 @@ def _where(r: dict[str, Any]) -> str:
     )
     return "\n\n".join(
         [
-            f"{q['n']} questions of `{q['name']}`, one prompt each, read twice: among the four options, and against the "
+            f"{q['n']} questions of `{q['name']}`, one prompt each with {r['settings']['SHOTS']} solved ones in front, read twice: among the four options, and against the "
             "whole vocabulary. The token that the model would say is the option that it chooses for "
             f"{r['own_is_choice']:.0%} of the questions, and the right one for {r['own_is_gold']:.0%} (among the options "
             f"{r['accuracy']:.0%} are right). A margin for the own choice ends above zero by construction, so only its "
@@ -86,8 +86,9 @@ def _growth(r: dict[str, Any]) -> str:
     ]  # fmt: skip
     intro = (
         "The mean deviation over the last quarter of the steps minus that over the first quarter, paired by prompt; p by Holm "
-        "over all comparisons (z and p are in `results.json`). Teacher forced: both models read the intact model's text. Free: "
-        "each reads its own. Paths: the intact model on both texts, which is what the texts alone do."
+        "over all comparisons (z and p are in `results.json`). Teacher forced: both models read the intact model's text. Changed "
+        "text: both read the pruned model's. Free: each reads its own. Paths: the intact model on both texts, which is what "
+        "the texts alone do."
     )
     return "\n\n".join(
         [intro, table(["removed", "mode", "measure", "growth", "p (Holm)"], rows), _verdict(r["growth"])]
@@ -105,15 +106,19 @@ def _verdict(growth: list[dict[str, Any]]) -> str:
         f"{mode.replace('_', ' ')}: grows under {up} of {n} cuts, shrinks under {down}"
         for mode, (up, down, n) in counts.items()
     )
-    forced, free = counts["teacher_forced"], counts["free"]
-    if free[0] and not forced[0]:
-        meaning = "Deviation compounds only where each model reads what it wrote itself."
-    elif free[0] > forced[0]:
-        meaning = "Deviation compounds more often where each model reads what it wrote itself."
-    elif free[0] or forced[0]:
-        meaning = "Deviation does not compound more often running free than teacher forced."
+    forced, free, same = (counts[mode][0] for mode in ("teacher_forced", "free", "changed_text"))
+    if free and not forced:
+        meaning = "Deviation compounds only running free"
+    elif free > forced:
+        meaning = "Deviation compounds more often running free than teacher forced"
+    elif free or forced:
+        meaning = "Deviation does not compound more often running free than teacher forced"
     else:
-        meaning = "That deviation compounds is not told from chance in either."
+        meaning = "That deviation compounds is told from chance neither running free nor teacher forced"
+    meaning += (
+        f"; on the pruned model's own text, where the context is the same for both, it does under {same} of "
+        f"{counts['changed_text'][2]} cuts."
+    )
     return f"KL over steps: {says}. {meaning}"
 
 

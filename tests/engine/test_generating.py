@@ -94,14 +94,14 @@ def test_families_without_a_cache_are_few_and_say_so(model_of, prompts):
 
 
 def test_a_sampled_text_is_the_same_whatever_is_written_beside_it(tiny):
-    settings = {"steps": 12, "temperature": 1.0, "seed": 3}
+    settings = {"steps": 6, "temperature": 1.0, "seed": 3}
     together = generate(tiny, PROMPTS, **settings)
     for place, prompt in enumerate(PROMPTS):
         np.testing.assert_array_equal(generate(tiny, [prompt], **settings).tokens[0], together.tokens[place])
     turned = generate(tiny, PROMPTS[::-1], max_tokens=20, **settings)
     np.testing.assert_array_equal(turned.tokens[::-1], together.tokens)
-    longer = generate(tiny, PROMPTS, **{**settings, "steps": 14})
-    np.testing.assert_array_equal(longer.tokens[:, :12], together.tokens)
+    longer = generate(tiny, PROMPTS, **{**settings, "steps": 8})
+    np.testing.assert_array_equal(longer.tokens[:, :6], together.tokens)
     assert (generate(tiny, PROMPTS, **{**settings, "seed": 4}).tokens != together.tokens).any()
 
 

@@ -100,20 +100,20 @@ def test_deviations_are_those_of_whole_runs_with_and_without_the_intervention(ti
         return torch.stack(rows).log_softmax(-1)
 
     intact, cut = Intervention(), skip(4)
-    p = logits(drift.intact, intact)
-    for mode, q in {
-        "teacher_forced": logits(drift.intact, cut),
-        "free": logits(drift.changed, cut),
-        "paths": logits(drift.changed, intact),
+    own, read = logits(drift.intact, intact), logits(drift.changed, intact)
+    for mode, (p, q) in {
+        "teacher_forced": (own, logits(drift.intact, cut)),
+        "free": (own, logits(drift.changed, cut)),
+        "changed_text": (read, logits(drift.changed, cut)),
+        "paths": (own, read),
     }.items():
         kl = (p.exp() * (p - q)).sum(-1)
         np.testing.assert_allclose(drift.values(mode, "kl"), kl, rtol=1e-3, atol=1e-6)
         assert drift.values(mode, "kl").max() > 1e-3
     quality = drift.quality["changed"]
-    own = logits(drift.changed, intact).numpy()
     for i, row in enumerate(drift.changed.tokens):
         size = int(quality.tokens[i])
-        nll = -own[i, np.arange(size), row[:size]].mean()
+        nll = -read.numpy()[i, np.arange(size), row[:size]].mean()
         assert quality.log_perplexity[i] == pytest.approx(nll, rel=1e-4)
         assert quality.repetition[i] == repeated_ngrams(row[:size].tolist(), 4)
 
@@ -123,8 +123,9 @@ def test_as_long_as_the_texts_agree_free_running_is_teacher_forcing(drift):
     assert same.any(axis=1).all()
     assert not same.all()
     for measure in MEASURES:
-        forced, free = drift.values("teacher_forced", measure), drift.values("free", measure)
-        np.testing.assert_allclose(free[same], forced[same], rtol=1e-3, atol=1e-6)
+        forced = drift.values("teacher_forced", measure)
+        for mode in ("free", "changed_text"):
+            np.testing.assert_allclose(drift.values(mode, measure)[same], forced[same], rtol=1e-3, atol=1e-6)
     assert not drift.values("paths", "kl")[:, 0].any()
 
 

@@ -131,6 +131,13 @@ def test_multiple_choice_is_what_reading_gives(tiny, scores):
         np.testing.assert_array_equal(found.floor, 0.25)
 
 
+def test_choosing_and_answering_are_asked_with_the_same_prompts(tiny):
+    """The only difference is what rivals the right answer."""
+    choosing = MultipleChoice(shots=4).prepare(tiny, limit=3, seed=1)
+    writing = OpenAnswers().prepare(tiny, limit=3, seed=1)
+    assert tuple(sequence.tokens for sequence in choosing.encoded.sequences) == writing.prompts.tokens
+
+
 def test_the_intact_model_continues_as_itself(scores):
     assert scores.of("continuation").score.tolist() == [1.0] * 12
     assert scores.of("continuation", "cut").score.mean() < 1.0

@@ -61,13 +61,13 @@ class OpenAnswers(TaskFamily):
         name: Under which results are found.
         questions: A name, a file, questions, or a question set.
         steps: Tokens that an answer may have.
-        shots: Solved examples in front.
+        shots: Solved examples in front, which show a model that was not asked so before that an answer is wanted.
     """
 
     name: str = "open_answers"
     questions: Questions = "facts"
     steps: int = 8
-    shots: int = 0
+    shots: int = 4
     what: str = "accuracy of answers written without options"
     floor: str = "measured: the answers to other questions of the same category"
 
@@ -77,10 +77,12 @@ class OpenAnswers(TaskFamily):
             return _Facts(
                 model, encode_prompts(self.questions, model.tokenizer), self.steps, self.questions.questions
             )
-        asked = read_questions(self.questions, limit=limit, seed=seed)
+        every = read_questions(self.questions)
+        asked = every if limit is None else every.limit(limit, seed)
         prompts = encode_prompts(
-            asked, model.tokenizer, shots=self.shots, seed=seed, context_length=model.context_length
-        )
+            asked, model.tokenizer, shots=self.shots, examples=every, seed=seed,
+            context_length=model.context_length,
+        )  # fmt: skip
         return _Facts(model, prompts, self.steps, asked)
 
 

@@ -40,8 +40,10 @@ class MultipleChoice(TaskFamily):
         """Encode the questions."""
         if isinstance(self.questions, EncodedQuestions):
             return _Choosing(model, self.questions)
-        asked = read_questions(self.questions, limit=limit, seed=seed)
-        return _Choosing(model, ask(model, asked, scoring=self.scoring, shots=self.shots, seed=seed))
+        every = read_questions(self.questions)
+        asked = every if limit is None else every.limit(limit, seed)
+        encoded = ask(model, asked, scoring=self.scoring, shots=self.shots, examples=every, seed=seed)
+        return _Choosing(model, encoded)
 
 
 class _Choosing(Task):
