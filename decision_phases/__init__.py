@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decision_phases.engine import Generation as Generation
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
+    from decision_phases.engine import generate as generate
     from decision_phases.engine import texts as texts
     from decision_phases.engine import workers as workers
     from decision_phases.errors import DecisionPhasesError as DecisionPhasesError
@@ -18,10 +20,17 @@ if TYPE_CHECKING:
     from decision_phases.errors import ParityError as ParityError
     from decision_phases.exports import Exported as Exported
     from decision_phases.exports import export as export
+    from decision_phases.hierarchy import TASK_FAMILIES as TASK_FAMILIES
+    from decision_phases.hierarchy import FamilyScores as FamilyScores
+    from decision_phases.hierarchy import GenerationDrift as GenerationDrift
     from decision_phases.hierarchy import NoEffectWarning as NoEffectWarning
+    from decision_phases.hierarchy import OpenDecisions as OpenDecisions
     from decision_phases.hierarchy import SpaceComparison as SpaceComparison
     from decision_phases.hierarchy import SpaceComparisons as SpaceComparisons
     from decision_phases.hierarchy import compare_spaces as compare_spaces
+    from decision_phases.hierarchy import generation_drift as generation_drift
+    from decision_phases.hierarchy import read_open as read_open
+    from decision_phases.hierarchy import task_families as task_families
     from decision_phases.interventions import Captured as Captured
     from decision_phases.interventions import Edit as Edit
     from decision_phases.interventions import Intervention as Intervention
@@ -78,9 +87,12 @@ if TYPE_CHECKING:
     from decision_phases.tasks import questions as questions
 
 _HOMES = {
-    "decision_phases.engine": ("applied", "evaluate", "texts", "workers"),
+    "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
-    "decision_phases.hierarchy": ("NoEffectWarning", "SpaceComparison", "SpaceComparisons", "compare_spaces"),
+    "decision_phases.hierarchy": (
+        "TASK_FAMILIES", "FamilyScores", "GenerationDrift", "NoEffectWarning", "OpenDecisions", "SpaceComparison",
+        "SpaceComparisons", "compare_spaces", "generation_drift", "read_open", "task_families",
+    ),
     "decision_phases.exports": ("Exported", "export"),
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
@@ -110,6 +122,7 @@ __all__ = [
     "SEARCHES",
     "SPARSITY_METHODS",
     "STRATEGIES",
+    "TASK_FAMILIES",
     "Budget",
     "Captured",
     "Curves",
@@ -117,12 +130,16 @@ __all__ = [
     "Decisions",
     "Edit",
     "Exported",
+    "FamilyScores",
     "FittedRepair",
+    "Generation",
+    "GenerationDrift",
     "InputError",
     "Intervention",
     "MissingPackageError",
     "ModelAccess",
     "NoEffectWarning",
+    "OpenDecisions",
     "ParityError",
     "Perplexity",
     "Phases",
@@ -148,6 +165,8 @@ __all__ = [
     "evaluate",
     "export",
     "find_phases",
+    "generate",
+    "generation_drift",
     "insert",
     "load",
     "mean",
@@ -159,6 +178,7 @@ __all__ = [
     "questions",
     "rank",
     "read",
+    "read_open",
     "repair",
     "resample",
     "safe_cut",
@@ -168,6 +188,7 @@ __all__ = [
     "sparsify",
     "sparsity_of",
     "steer",
+    "task_families",
     "texts",
     "weights",
     "workers",

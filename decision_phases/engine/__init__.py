@@ -4,6 +4,7 @@ from decision_phases.engine.apply import applied
 from decision_phases.engine.batches import Batch, Cells, make_batches
 from decision_phases.engine.capture import capture
 from decision_phases.engine.evaluate import Evaluated, evaluate
+from decision_phases.engine.generating import Generation, generate
 from decision_phases.engine.inputs import Inputs
 from decision_phases.engine.observers import Collector, Observer, Reads
 from decision_phases.engine.plan import Plan, make_plan
@@ -16,6 +17,7 @@ __all__ = [
     "Cells",
     "Collector",
     "Evaluated",
+    "Generation",
     "Inputs",
     "Observer",
     "Plan",
@@ -26,6 +28,7 @@ __all__ = [
     "as_store",
     "capture",
     "evaluate",
+    "generate",
     "make_batches",
     "make_plan",
     "sample_texts",

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from decision_phases.engine.generating import continued
 from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model, cache_folder
 from decision_phases.store import read_json, write_json
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
+
+_DRAWN = "a stream for each text"  # how tokens are drawn; another way gives other texts
 
 
 def texts(source: str | Path | TextSet | Iterable[str], *, model: object = None, **settings: Any) -> TextSet:
@@ -59,8 +61,7 @@ def sample_texts(
         The texts, the same for the same weights, settings and versions.
 
     Raises:
-        InputError: If the model has no tokenizer, no token to begin with or no usable cache, or a number is out of
-            range.
+        InputError: If the model has no tokenizer or no token to begin with, or a number is out of range.
     """
     if count < 2 or length < 2 or temperature <= 0:
         msg = f"count={count}, length={length}, temperature={temperature} given; at least 2, 2 and above 0 are needed"
@@ -69,34 +70,17 @@ def sample_texts(
     start = None if tokenizer is None else tokenizer.bos_token_id
     if tokenizer is not None and start is None:
         start = tokenizer.eos_token_id
-    if tokenizer is None or start is None or not model.capabilities.cached_generation:
-        msg = (
-            f"{model.name} cannot write texts: that takes a tokenizer with a BOS token and a key-value cache"
-        )
+    if tokenizer is None or start is None:
+        msg = f"{model.name} cannot write texts: that takes a tokenizer with a token to begin with"
         raise InputError(msg)
     name = f"self-{model.name}-{count}x{length}"
-    key = hashlib.sha256(f"{model.fingerprint} {count} {length} {temperature} {seed}".encode()).hexdigest()[
-        :16
-    ]
+    described = f"{_DRAWN} {model.fingerprint} {count} {length} {temperature} {seed}"
+    key = hashlib.sha256(described.encode()).hexdigest()[:16]
     path = cache_folder() / "texts" / f"{key}.json"
     if path.exists():
         return TextSet(name, tuple(read_json(path)), seed=seed, source=f"sampled, {key}")
-    rows = _sample(model, int(start), count, length, temperature, seed)
+    begun = [(int(start),)] * count
+    rows = continued(model, begun, Intervention(), steps=length, temperature=temperature, seed=seed)
     written = tuple(dict.fromkeys(tokenizer.decode(row, skip_special_tokens=True) for row in rows.tolist()))
     write_json(path, list(written))
     return TextSet(name, written, seed=seed, source=f"sampled, {key}")
-
-
-def _sample(
-    model: ModelAccess, start: int, count: int, length: int, temperature: float, seed: int
-) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.full((count, 1), start, dtype=torch.long)
-    cache: Any = None
-    with torch.no_grad():
-        for _ in range(length):
-            logits, cache = model.step(tokens[:, -1:], cache)
-            probabilities = (logits.double().cpu() / temperature).softmax(-1)
-            drawn = torch.multinomial(probabilities, 1, generator=generator)
-            tokens = torch.cat([tokens, drawn], dim=1)
-    return tokens[:, 1:]

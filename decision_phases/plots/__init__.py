@@ -1,8 +1,11 @@
 """Figures: pure functions from arrays to matplotlib figures, without pyplot's global state."""
 
 from decision_phases.plots.areas import Area, strategy_areas
+from decision_phases.plots.drift import drift_by_step
+from decision_phases.plots.families import normalised_scores
 from decision_phases.plots.frequency import CategoryFrequency, option_frequency, option_frequency_by_category
 from decision_phases.plots.margin import margin_by_layer
+from decision_phases.plots.open_margin import margin_by_step
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
@@ -21,8 +24,11 @@ __all__ = [
     "ScorePanel",
     "SpaceCurve",
     "SpacePanel",
+    "drift_by_step",
     "fit_errors",
     "margin_by_layer",
+    "margin_by_step",
+    "normalised_scores",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",

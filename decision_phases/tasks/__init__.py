@@ -1,6 +1,8 @@
 """Questions, prompts, scorings and texts: what is put to a model, as token sequences. No model in here."""
 
 from decision_phases.tasks.encode import encode_questions
+from decision_phases.tasks.open_prompts import OpenPrompts, encode_prompts
+from decision_phases.tasks.passages import BUNDLED_PASSAGES, Query, RetrievalSet, read_passages
 from decision_phases.tasks.prompts import SYMBOL_SETS, TEMPLATES, PromptTemplate, find_symbols, find_template
 from decision_phases.tasks.question import Question, QuestionSet
 from decision_phases.tasks.scoring import SCORINGS, cloze_scores, find_scoring, is_cloze
@@ -14,20 +16,25 @@ from decision_phases.tasks.windows import encode_texts
 
 __all__ = [
     "BUNDLED",
+    "BUNDLED_PASSAGES",
     "HUB_QUESTIONS",
     "HUB_TEXTS",
     "SCORINGS",
     "SYMBOL_SETS",
     "TEMPLATES",
     "EncodedQuestions",
+    "OpenPrompts",
     "PromptTemplate",
+    "Query",
     "Question",
     "QuestionSet",
+    "RetrievalSet",
     "TextSet",
     "TokenSequence",
     "Tokenizer",
     "cloze_scores",
     "draw_examples",
+    "encode_prompts",
     "encode_questions",
     "encode_texts",
     "find_scoring",
@@ -35,6 +42,7 @@ __all__ = [
     "find_template",
     "is_cloze",
     "questions",
+    "read_passages",
     "read_questions",
     "texts",
 ]

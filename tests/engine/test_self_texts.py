@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from decision_phases.engine import sample_texts, texts
-from decision_phases.engine.self_texts import _sample
+from decision_phases.engine.generating import continued
 from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
 
 
@@ -25,7 +26,7 @@ def model():
 
 def test_every_token_is_drawn_from_what_the_whole_model_says_after_those_before(model):
     """With nearly no temperature the draw is the argmax, which one run over the whole text tells again."""
-    rows = _sample(model, 1, 3, 12, 1e-6, 0)
+    rows = torch.from_numpy(continued(model, [(1,)] * 3, Intervention(), steps=12, temperature=1e-6, seed=0))
     tokens = torch.cat([torch.ones(3, 1, dtype=torch.long), rows], dim=1)
     with torch.no_grad():
         logits = model.logits(tokens)
@@ -33,7 +34,7 @@ def test_every_token_is_drawn_from_what_the_whole_model_says_after_those_before(
 
 
 def test_first_tokens_come_in_the_model_s_own_proportions(model):
-    drawn = _sample(model, 1, 20_000, 1, 1.0, 0)[:, 0]
+    drawn = continued(model, [(1,)] * 20_000, Intervention(), steps=1, temperature=1.0, seed=0)[:, 0]
     with torch.no_grad():
         p = model.logits(torch.ones(1, 1, dtype=torch.long))[0, 0].double().softmax(-1).numpy()
     share = np.bincount(drawn, minlength=len(p)) / len(drawn)
@@ -79,12 +80,12 @@ def test_what_cannot_write_is_refused(model):
 def test_token_zero_is_a_token_to_begin_with(model, monkeypatch, cache):
     begun = []
 
-    def begin(of, start, *_):
-        begun.append(start)
-        return torch.tensor([[3], [4]])
+    def begin(of, prompts, under, **settings):
+        begun.extend(prompts)
+        return np.array([[3], [4]])
 
-    monkeypatch.setattr("decision_phases.engine.self_texts._sample", begin)
+    monkeypatch.setattr("decision_phases.engine.self_texts.continued", begin)
     zero = tiny_tokenizer()
     zero.bos_token, zero.eos_token = zero.convert_ids_to_tokens([0, 5])
     sample_texts(load(tiny_hf("llama"), tokenizer=zero, quiet=True), count=2, length=2)
-    assert begun == [0]
+    assert begun == [(0,), (0,)]

@@ -1,1 +1,1 @@
-"""The question set that ships with the package: `facts.jsonl`, described in the `README.md` beside it."""
+"""What ships with the package: `facts.jsonl` and `passages.jsonl`, described in the `README.md` beside them."""
