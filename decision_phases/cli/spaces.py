@@ -41,6 +41,22 @@ from decision_phases.cli.run import out, where
     show_default=True,
     help="Also change each layer by itself, on what the dense model has before it.",
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Tokens that both models write after each prompt; 0 leaves this out.",
+)
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="How many of the questions, asked without options, or of the texts are written on.",
+)
 @out
 @options.keeping
 @options.hardware
@@ -54,6 +70,8 @@ def spaces(
     temperature: float,
     norm: str,
     local: bool,
+    steps: int,
+    prompts: int,
     **_: Any,
 ) -> None:
     """Compare a cut model with the intact one in the residual stream h, the logits z and the probabilities p.
@@ -62,7 +80,8 @@ def spaces(
     Deviations accumulate with the cut in place throughout; local ones come of a single layer that is cut while all
     before it is intact. Cosines of different spaces have no common unit: each deviation is also given as a share of the
     mean distance between different prompts in the same space. Probabilities among the options alone stand beside those
-    among random tokens of like rank.
+    among random tokens of like rank. Then both models write on after some of the prompts, each by itself and the cut
+    one also along the text of the intact one; generation.parquet follows their deviation step by step.
 
     \b
     Examples:
@@ -70,8 +89,8 @@ def spaces(
       decision-phases spaces --skip-attention 10,14,18 --limit 64
       decision-phases spaces --skip-mlp 5-8 --texts pydoc --temperature 0.5
 
-    The folder holds report.html, spaces.parquet, spaces.json, manifest.json and figures/. With --resume, what was
-    measured is not measured again.
+    The folder holds report.html, spaces.parquet, generation.parquet, texts.parquet, their .json, manifest.json and
+    figures/. With --resume, what was measured is not measured again.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     if texts is not None and ctx.get_parameter_source("questions") is not ParameterSource.DEFAULT:
         raise click.UsageError("--questions and --texts exclude each other: give one of them.", ctx)
@@ -86,9 +105,11 @@ def spaces(
 
     check_temperature(temperature)
     check_norm(norm)
-    settings = SpacesSettings(asked, temperature, norm, local)
+    settings = SpacesSettings(asked, temperature, norm, local, steps, prompts)
     folder = do(
         ctx, asked, ctx.params["out"], job=partial(run_spaces, settings=settings), show=write_spaces_report
     )
-    click.echo(f"{read_json(folder / 'spaces.json')['summary']}\n")
+    for name in ("spaces.json", "generation.json"):
+        if (folder / name).is_file():
+            click.echo(f"{read_json(folder / name)['summary']}\n")
     where(folder)

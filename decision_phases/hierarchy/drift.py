@@ -77,7 +77,7 @@ def generation_drift(
     Example:
         >>> from decision_phases.interventions import skip
         >>> drift = generation_drift("tiny-llama", ["Which animal", "Is water"], under=skip(4), steps=4)
-        >>> drift.values("free", "kl").shape, drift.shared_prefix.shape
+        >>> drift.values("free", "kl_dense_from_pruned").shape, drift.shared_prefix.shape
         ((2, 4), (2,))
     """
     access = as_model(model)

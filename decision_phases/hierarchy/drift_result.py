@@ -203,7 +203,7 @@ class GenerationDrift:
 
         panels = {
             MEASURES[measure]: {mode: self.interval(mode, measure) for mode in self.modes}
-            for measure in ("h", "z", "p", "kl")
+            for measure in ("h", "z", "p", "kl_dense_from_pruned")
         }
         return drift_by_step(panels)
 
@@ -222,7 +222,10 @@ class GenerationDrift:
         ]
         for mode, found in self.deviations.items():
             first, last = (
-                ", ".join(f"{name} {found[name][:, at].mean():.3g}" for name in ("h", "z", "p", "kl"))
+                ", ".join(
+                    f"{name} {found[name][:, at].mean():.3g}"
+                    for name in ("h", "z", "p", "kl_dense_from_pruned")
+                )
                 for at in (0, -1)
             )
             lines.append(f"  {mode}: {first} at the first step; {last} at the last")

@@ -10,22 +10,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from decision_phases.hierarchy.distances import probability_distances
 from decision_phases.models import ModelAccess
+from decision_phases.pruning.criteria.change import Change
 from decision_phases.readout.loss import token_losses
 
 CELLS = 8_000_000
 """Entries of a part of the vocabulary-wide tables that are held at a time: 64 MB in double precision."""
 
-#: What is measured at each step, in words. p = softmax(z / T).
+#: What is measured at each step, in words; the names are those of `compare_spaces`. p = softmax(z / T).
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
         "h": "1 − cos of the residuals behind the final norm",
         "z": "1 − cos of the logits",
         "p": "1 − cos of the probabilities",
-        "kl": "KL(first ‖ second) of the probabilities, in nats",
-        "tv": "total variation of the probabilities, ½ Σ |p − q|",
-        "js": "Jensen–Shannon divergence of the probabilities, in nats",
-        "top": "whether the likeliest token differs",
+        "kl_dense_from_pruned": "KL(first ‖ second) of the probabilities, in nats",
+        "total_variation": "total variation of the probabilities, ½ Σ |p − q|",
+        "jensen_shannon": "Jensen–Shannon divergence of the probabilities, in nats",
+        "top_differs": "whether the likeliest token differs",
     }
 )
 
@@ -38,8 +40,6 @@ def step_deviations(
     temperature: float = 1.0,
 ) -> dict[str, Float[np.ndarray, "prompt step"]]:
     """Compare what two runs end with, step by step; all in float64, exactly zero where they are equal.
-
-    1 − cos is computed as ½ ‖u − v‖² of the unit vectors, which keeps its digits where the two are close.
 
     Args:
         model: The model, for its final norm and unembedding.
@@ -56,7 +56,7 @@ def step_deviations(
             for (_, a), (_, b) in zip(_parts(model, first), _parts(model, second), strict=True)
         ]
     shape = first.shape[:2]
-    return {name: torch.cat([part[name] for part in parts]).cpu().numpy().reshape(shape) for name in MEASURES}
+    return {name: np.concatenate([part[name] for part in parts]).reshape(shape) for name in MEASURES}
 
 
 def step_losses(
@@ -102,21 +102,17 @@ def step_choices(
 
 def _compared(
     model: ModelAccess, a: Float[Tensor, "cell d_model"], b: Float[Tensor, "cell d_model"], temperature: float
-) -> dict[str, Float[Tensor, " cell"]]:
+) -> dict[str, Float[np.ndarray, " cell"]]:
     """Every one of `MEASURES`, for residuals side by side."""
     h, k = model.final_norm(a), model.final_norm(b)
-    z, y = model.unembed(h).double(), model.unembed(k).double()
-    log_p, log_q = (z / temperature).log_softmax(-1), (y / temperature).log_softmax(-1)
-    p, q = log_p.exp(), log_q.exp()
-    middle, apart = torch.special.entr((p + q) / 2), torch.special.entr(p) + torch.special.entr(q)
+    z, y = model.unembed(h), model.unembed(k)
+    p = probability_distances(z, y, temperature=temperature)
     return {
-        "h": _cosine_deviation(h.double(), k.double()),
-        "z": _cosine_deviation(z, y),
-        "p": _cosine_deviation(p, q),
-        "kl": (p * (log_p - log_q)).sum(-1).clamp_min(0.0),
-        "tv": (p - q).abs().sum(-1) / 2,
-        "js": (middle - apart / 2).sum(-1).clamp_min(0.0),
-        "top": (z.argmax(-1) != y.argmax(-1)).double(),
+        "h": Change.between(h, k).cosine_distance(),
+        "z": Change.between(z, y).cosine_distance(),
+        "p": p["cosine"],
+        **{name: p[name] for name in ("kl_dense_from_pruned", "total_variation", "jensen_shannon")},
+        "top_differs": (z.argmax(-1) != y.argmax(-1)).double().cpu().numpy(),
     }
 
 
@@ -129,10 +125,3 @@ def _parts(
     for start in range(0, len(flat), rows):
         at = slice(start, min(start + rows, len(flat)))
         yield at, flat[at].to(device=model.device, dtype=model.dtype)
-
-
-def _cosine_deviation(a: Float[Tensor, "cell d"], b: Float[Tensor, "cell d"]) -> Float[Tensor, " cell"]:
-    """1 − cos, as half the squared distance of the unit vectors."""
-    gap = a / a.norm(dim=-1, keepdim=True) - b / b.norm(dim=-1, keepdim=True)
-    half: Tensor = (gap * gap).sum(-1) / 2
-    return half

@@ -28,8 +28,8 @@ def drift_by_step(
 
     Example:
         >>> line = Interval(np.arange(3.0), np.arange(3.0), np.arange(3.0), 0.95, "percentile")
-        >>> [axes.get_title("left") for axes in drift_by_step({"kl": {"free": line}}).axes]
-        ['kl']
+        >>> [axes.get_title("left") for axes in drift_by_step({"KL": {"free": line}}).axes]
+        ['KL']
     """
     if not panels or not all(panels.values()):
         raise InputError("no deviation to draw: give at least one measure in one mode.")

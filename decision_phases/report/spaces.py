@@ -38,6 +38,14 @@ _PAIRS = {
     "theorem_2": ("cosine", "Theorem 2, 1 − cos"),
     "theorem_3": ("kl_dense_from_pruned", "Theorem 3, KL(dense ‖ pruned)"),
 }
+_MODES = {"teacher_forced": "along the intact model's text", "free": "each along its own text"}
+_MEASURES = {
+    "h": "1 − cos, h",
+    "z": "1 − cos, z",
+    "p": "1 − cos, p",
+    "kl_dense_from_pruned": "KL(dense ‖ pruned)",
+}
+_SHOWN = 6  # texts on the page; all are in texts.parquet
 
 
 def write_spaces_report(folder: Path) -> Path:
@@ -71,6 +79,7 @@ def write_spaces_report(folder: Path) -> Path:
             figures=_figures(folder),
             ends=_ends(table),
             estimates=_estimates(table),
+            generation=_generation(folder),
         )
     )
     path = folder / "report.html"
@@ -83,9 +92,38 @@ def _figures(folder: Path) -> list[dict[str, str]]:
     for name, (title, caption) in _FIGURES.items():
         path = folder / "figures" / f"{name}.png"
         if path.is_file():
-            image = base64.b64encode(path.read_bytes()).decode()
-            found.append({"name": name, "title": title, "caption": caption, "image": image})
+            found.append({"name": name, "title": title, "caption": caption, "image": _image(path)})
     return found
+
+
+def _image(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _generation(folder: Path) -> dict[str, Any] | None:
+    """What happens while text is written; None if nothing was."""
+    if not (folder / "generation.parquet").is_file():
+        return None
+    told = json.loads((folder / "generation.json").read_text("utf-8"))
+    table = pd.read_parquet(folder / "generation.parquet")
+    ends = table[table["step"].isin([0, told["steps"] - 1]) & table["measure"].isin(_MEASURES)]
+    rows = []
+    for (mode, measure), found in ends.groupby(["mode", "measure"], sort=False):
+        shown = [_number(row["value"], row["low"], row["high"]) for row in found.to_dict("records")]
+        rows.append(
+            {"mode": _MODES[mode], "measure": _MEASURES[measure], "first": shown[0], "last": shown[-1]}
+        )
+    quality: dict[str, dict[str, str]] = {}
+    for row in told["quality"]:
+        quality.setdefault(row["what"], {})[row["run"]] = _number(row["value"], row["low"], row["high"])
+    return {
+        "image": _image(folder / "figures" / "generation.png"),
+        "steps": told["steps"],
+        "prompts": told["prompts"],
+        "rows": rows,
+        "quality": quality,
+        "texts": pd.read_parquet(folder / "texts.parquet").head(_SHOWN).to_dict("records"),
+    }
 
 
 def _ends(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError
 from decision_phases.hierarchy import SpaceComparison, compare_spaces
@@ -20,6 +18,8 @@ from decision_phases.store import ResultStore, write_json, write_table
 from decision_phases.studies.keeping import kept_folder
 from decision_phases.studies.run import choose_questions
 from decision_phases.studies.settings import RunSettings
+from decision_phases.studies.writing import Writing
+from decision_phases.tasks import QuestionSet, TextSet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +34,16 @@ class SpacesSettings:
         temperature: T of the softmax.
         norm: "final", or "none" for logits without the final norm.
         local: Whether each edited layer is also changed by itself.
+        steps: Tokens that both models write after each prompt, to compare them while they do; 0 for none.
+        prompts: How many of the questions or texts are written on.
     """
 
     asked: RunSettings = field(default_factory=lambda: RunSettings(strategies=()))
     temperature: float = 1.0
     norm: str = "final"
     local: bool = True
+    steps: int = 16
+    prompts: int = 32
 
     def arguments(self) -> dict[str, Any]:
         """As JSON values, for the manifest.
@@ -47,7 +51,10 @@ class SpacesSettings:
         Returns:
             Name → value.
         """
-        own = {"temperature": self.temperature, "norm": self.norm, "local": self.local}
+        own = {
+            "temperature": self.temperature, "norm": self.norm, "local": self.local, "steps": self.steps,
+            "prompts": self.prompts,
+        }  # fmt: skip
         kept = ("questions", "scoring", "template", "show_options", "shots", "limit", "texts", "seed")
         given = self.asked.arguments()
         inputs = {name: given[name] for name in kept} | {
@@ -68,8 +75,9 @@ def run_spaces(
 ) -> Path:
     """Compare a pruned model with the dense one in h, z and p, and keep tables and figures in a folder.
 
-    `spaces.parquet` has every deviation by layer, `spaces.json` what it ends with, `figures/` the figures and
-    `results/` every variant that was run, so that with `resume` none is run again.
+    `spaces.parquet` has every deviation by layer, `spaces.json` what it ends with, `generation.parquet` the deviation
+    while text is written, `texts.parquet` the texts, `figures/` the figures and `results/` every variant that was run,
+    so that with `resume` none is run again.
 
     Args:
         model: The model.
@@ -86,6 +94,7 @@ def run_spaces(
         InputError: If something does not fit, before anything runs.
     """
     asked = settings.asked
+    source: QuestionSet | TextSet
     if not asked.under:
         msg = (
             "nothing is done to the model, so there is nothing to compare; give an intervention (--skip 5,8)"
@@ -97,10 +106,14 @@ def run_spaces(
             "questions": chosen, "scoring": asked.scoring, "template": asked.template, "shots": asked.shots,
             "show_options": asked.show_options,
         }  # fmt: skip
-        content = chosen.content_hash
+        content, source = chosen.content_hash, chosen
     else:
         read = read_texts(asked.texts, model=model)
-        inputs, content = {"texts": read, "limit": asked.limit}, read.content_hash
+        inputs, content, source = {"texts": read, "limit": asked.limit}, read.content_hash, read
+    writing = Writing.prepare(
+        model, source, under=asked.under, steps=settings.steps, limit=settings.prompts, shots=asked.shots,
+        seed=asked.seed,
+    )  # fmt: skip
     with (
         kept_folder(model, settings.arguments(), content, seed=asked.seed, out=out, resume=resume) as folder,
         closing(ResultStore(folder / "results")) as store,
@@ -109,13 +122,11 @@ def run_spaces(
             model, under=asked.under, temperature=settings.temperature, norm=settings.norm, local=settings.local,
             seed=asked.seed, store=store, progress=progress, **inputs,
         )  # fmt: skip
-        # What else is measured of the same job goes here: a table for every name, and its figures.
-        tables: dict[str, pd.DataFrame] = {"spaces": comparison.to_pandas()}
-        figures = _figures(comparison)
-        for name, table in tables.items():
-            write_table(folder / f"{name}.parquet", table)
-        for name, figure in figures.items():
+        write_table(folder / "spaces.parquet", comparison.to_pandas())
+        for name, figure in _figures(comparison).items():
             save_figure(figure(), folder / "figures" / f"{name}.png")
+        if writing is not None:
+            writing.keep(folder, progress=progress)
         write_json(folder / "spaces.json", _told(comparison, command))
     return folder
 

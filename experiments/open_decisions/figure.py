@@ -68,7 +68,7 @@ def draw(layers: pd.DataFrame, drift: pd.DataFrame, result: dict[str, Any], path
         middle.set_ylabel("mean commitment layer")
         middle.set_title("open decisions by step")
         last = list(dict.fromkeys(drift["variant"]))[-1]
-        for axes, measure in zip(right, ("h", "kl"), strict=True):
+        for axes, measure in zip(right, ("h", "kl_dense_from_pruned"), strict=True):
             mine = drift[(drift["variant"] == last) & (drift["measure"] == measure)]
             for position, (mode, rows) in enumerate(mine.groupby("mode", sort=False)):
                 style = stroke(str(mode), position)

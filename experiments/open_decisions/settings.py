@@ -11,7 +11,7 @@ TEXTS = "pydoc"  # the removal order is set on these
 WINDOWS = 16
 CRITERIA = {"attention": "cosine", "mlp": "cosine", "block": "block_influence"}
 SIZES = {"attention": (2, 4, 8), "mlp": (2, 4), "block": (1, 2, 4)}
-MEASURES = ("h", "z", "p", "kl")  # whose growth over steps is tested
+MEASURES = ("h", "z", "p", "kl_dense_from_pruned")  # whose growth over steps is tested
 
 # The same on a small random model, as a check that the scripts still work.
 QUICK = {

@@ -82,7 +82,7 @@ def _growth(r: dict[str, Any]) -> str:
         [g["variant"], g["mode"], g["measure"], interval({"estimate": g["difference"], **{k: g[k] for k in ("low", "high")}}, 3),
          f"{g['p_holm']:.3f}"]
         for g in r["growth"]
-        if g["measure"] in ("h", "kl")
+        if g["measure"] in ("h", "kl_dense_from_pruned")
     ]  # fmt: skip
     intro = (
         "The mean deviation over the last quarter of the steps minus that over the first quarter, paired by prompt; p by Holm "
@@ -98,7 +98,7 @@ def _growth(r: dict[str, Any]) -> str:
 def _verdict(growth: list[dict[str, Any]]) -> str:
     counts = {}
     for mode in dict.fromkeys(g["mode"] for g in growth):
-        mine = [g for g in growth if g["mode"] == mode and g["measure"] == "kl"]
+        mine = [g for g in growth if g["mode"] == mode and g["measure"] == "kl_dense_from_pruned"]
         up = sum(g["difference"] > 0 and g["p_holm"] < 0.05 for g in mine)
         down = sum(g["difference"] < 0 and g["p_holm"] < 0.05 for g in mine)
         counts[mode] = (up, down, len(mine))

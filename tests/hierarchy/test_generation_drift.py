@@ -47,10 +47,10 @@ def test_distances_are_those_of_their_definitions(tiny):
             "h": cosine(h[i], k[i]),
             "z": cosine(z[i], y[i]),
             "p": cosine(p[i], q[i]),
-            "kl": (p[i] * np.log(p[i] / q[i])).sum(),
-            "tv": np.abs(p[i] - q[i]).sum() / 2,
-            "js": jensenshannon(p[i], q[i]) ** 2,
-            "top": float(z[i].argmax() != y[i].argmax()),
+            "kl_dense_from_pruned": (p[i] * np.log(p[i] / q[i])).sum(),
+            "total_variation": np.abs(p[i] - q[i]).sum() / 2,
+            "jensen_shannon": jensenshannon(p[i], q[i]) ** 2,
+            "top_differs": float(z[i].argmax() != y[i].argmax()),
         }
         for name, value in expected.items():
             assert found[name][0, i] == pytest.approx(value, rel=1e-9), name
@@ -108,8 +108,8 @@ def test_deviations_are_those_of_whole_runs_with_and_without_the_intervention(ti
         "paths": (own, read),
     }.items():
         kl = (p.exp() * (p - q)).sum(-1)
-        np.testing.assert_allclose(drift.values(mode, "kl"), kl, rtol=1e-3, atol=1e-6)
-        assert drift.values(mode, "kl").max() > 1e-3
+        np.testing.assert_allclose(drift.values(mode, "kl_dense_from_pruned"), kl, rtol=1e-3, atol=1e-6)
+        assert drift.values(mode, "kl_dense_from_pruned").max() > 1e-3
     quality = drift.quality["changed"]
     for i, row in enumerate(drift.changed.tokens):
         size = int(quality.tokens[i])
@@ -126,25 +126,27 @@ def test_as_long_as_the_texts_agree_free_running_is_teacher_forcing(drift):
         forced = drift.values("teacher_forced", measure)
         for mode in ("free", "changed_text"):
             np.testing.assert_allclose(drift.values(mode, measure)[same], forced[same], rtol=1e-3, atol=1e-6)
-    assert not drift.values("paths", "kl")[:, 0].any()
+    assert not drift.values("paths", "kl_dense_from_pruned")[:, 0].any()
 
 
 def test_tables_and_figure_hold_what_was_measured(drift):
     table = drift.to_pandas()
     assert len(table) == len(ALL) * len(MEASURES) * STEPS
-    row = table[(table["mode"] == "free") & (table["measure"] == "tv") & (table["step"] == 3)].iloc[0]
-    assert row["value"] == pytest.approx(drift.values("free", "tv")[:, 3].mean())
+    row = table[
+        (table["mode"] == "free") & (table["measure"] == "total_variation") & (table["step"] == 3)
+    ].iloc[0]
+    assert row["value"] == pytest.approx(drift.values("free", "total_variation")[:, 3].mean())
     assert row["low"] <= row["value"] <= row["high"]
     texts = drift.texts_to_pandas().set_index(["run", "what"])
     assert texts.loc[("changed", "shared prefix"), "value"] == drift.shared_prefix.mean()
     logs = drift.quality["intact"].log_perplexity
     assert texts.loc[("intact", "perplexity"), "value"] == pytest.approx(np.exp(logs.mean()))
-    grown = drift.growth("free", "tv")
-    tv = drift.values("free", "tv")
+    grown = drift.growth("free", "total_variation")
+    tv = drift.values("free", "total_variation")
     assert grown.difference == pytest.approx((tv[:, -1] - tv[:, 0]).mean())
     figure = drift.plot()
     drawn = figure.axes[3].lines[1].get_ydata()
-    np.testing.assert_allclose(drawn, drift.values("free", "kl").mean(axis=0))
+    np.testing.assert_allclose(drawn, drift.values("free", "kl_dense_from_pruned").mean(axis=0))
     assert "teacher_forced: h " in str(drift)
 
 
@@ -154,18 +156,20 @@ def test_one_prompt_has_no_interval_and_one_mode_no_other(tiny):
     with pytest.raises(InputError, match="the changed model did not write"):
         found.shared_prefix  # noqa: B018
     with pytest.raises(InputError, match="unknown mode of this comparison 'free'"):
-        found.values("free", "kl")
+        found.values("free", "kl_dense_from_pruned")
     with pytest.raises(InputError, match="unknown measure 'kll'; did you mean 'kl'"):
         found.values("teacher_forced", "kll")
     with pytest.raises(InputError, match="one step only"):
-        found.growth("teacher_forced", "kl")
+        found.growth("teacher_forced", "kl_dense_from_pruned")
 
 
 def test_what_is_known_of_the_intact_model_is_not_written_again(tiny, drift, monkeypatch):
     again = generation_drift(
         tiny, PROMPTS, under=skip(4), steps=STEPS, mode=ALL, temperature=1.0, intact=drift.intact
     )
-    np.testing.assert_array_equal(again.values("free", "kl"), drift.values("free", "kl"))
+    np.testing.assert_array_equal(
+        again.values("free", "kl_dense_from_pruned"), drift.values("free", "kl_dense_from_pruned")
+    )
     monkeypatch.setattr("decision_phases.hierarchy.drift.generate", lambda *_, **__: pytest.fail("it wrote"))
     with pytest.raises(InputError, match="intact= is of another model, other prompts or other settings"):
         generation_drift(tiny, PROMPTS[:2], under=skip(4), steps=STEPS, temperature=1.0, intact=drift.intact)
