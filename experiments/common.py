@@ -66,7 +66,14 @@ class Job:
         return told
 
 
-def begin(description: str | None, settings: ModuleType, folder: Path, argv: list[str] | None = None) -> Job:
+def begin(
+    description: str | None,
+    settings: ModuleType,
+    folder: Path,
+    argv: list[str] | None = None,
+    *,
+    asks: bool = False,
+) -> Job:
     """Read the command line of an experiment and load its model.
 
     Args:
@@ -74,6 +81,8 @@ def begin(description: str | None, settings: ModuleType, folder: Path, argv: lis
         settings: Its module of settings; `QUICK` there has those of a quick check.
         folder: The experiment's folder, where results go unless told otherwise.
         argv: The command line; that of the process by default.
+        asks: Whether other questions can be given; a file of them has the settings `ON_FILES`, and a folder of its own
+            for its results.
 
     Returns:
         The job.
@@ -85,10 +94,19 @@ def begin(description: str | None, settings: ModuleType, folder: Path, argv: lis
     parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
     parser.add_argument("--out", type=Path, default=None, help="where results go")
     parser.add_argument("--threads", type=int, default=None)
+    if asks:
+        parser.add_argument("--questions", default=None, help="a name or a file, as for dp.questions")
+        parser.add_argument("--scoring", default=None, help="how options are scored; needed for a file")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper() and name != "QUICK"}
+    variants = ("QUICK", "ON_FILES")
+    given = {
+        name: getattr(settings, name) for name in dir(settings) if name.isupper() and name not in variants
+    }
+    if asks and args.questions is not None:
+        given |= {**settings.ON_FILES, "QUESTIONS": args.questions, "SCORING": args.scoring}
+        folder = folder / Path(args.questions).stem
     own = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
     out = args.out or (Path(f"runs/experiment-{folder.name}-quick") if args.quick else folder)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,115 @@
+"""How far does each way of choosing blocks get under one budget, and is that more than luck?
+
+    uv run python experiments/strategies/run.py             # under an hour on 2 cores; continues where it stopped
+    uv run python experiments/strategies/run.py --questions arc_easy.jsonl --scoring cloze_char    # on a file
+    uv run python experiments/strategies/run.py --quick     # a small random model, as a check
+
+Writes results.json, strategies.csv, steps.csv, figure.png and README.md beside this file, for a file of questions in a
+folder of its name (or to --out).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import decision_phases as dp
+from decision_phases.pruning.endurance import trapezoid_weights
+from decision_phases.stats import holm, paired_difference
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+import settings
+from common import Job, begin
+from figure import draw
+from story import tell
+
+FOLDER = Path(__file__).parent
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is not there yet, then write tables, figure and text."""
+    job = begin(__doc__, settings, FOLDER, argv, asks=True)
+    s = job.settings
+    curves = prune(job)
+    summary = curves.summary(seed=s.SEED)
+    steps = curves.to_pandas().drop(columns=["margin_by_layer", "accuracy_by_layer"])
+    summary.to_csv(job.out / "strategies.csv", index=False)
+    steps.to_csv(job.out / "steps.csv", index=False)
+    intact = curves.of("deepest")[0]
+    told = job.write(
+        {
+            "questions": {
+                "name": Path(s.QUESTIONS).name,
+                "n_search": curves.n_search,
+                "n_evaluation": curves.n_evaluation,
+            },
+            "chance": curves.chance,
+            "intact": {"accuracy": intact.accuracy, "margin": intact.margin},
+            "not_applicable": dict(curves.not_applicable),
+            "notes": list(curves.notes),
+            "strategies": summary.astype(object).where(summary.notna(), None).to_dict("records"),
+            "against_reference": against(curves, s.REFERENCE, s.SEED),
+            "by_step": by_step(curves),
+            "cuts": {
+                name: [list(row.cut) for row in curves.of(name, curves.of(name)[0].seed)]
+                for name in curves.strategies
+            },
+        }
+    )
+    draw(told, job.out / "figure.png")
+    (job.out / "README.md").write_text(tell(told), encoding="utf-8")
+    job.say(f"written to {job.out}")
+
+
+def prune(job: Job) -> dp.Curves:
+    """All strategies on the same questions, under the same budget."""
+    s, model = job.settings, job.model
+    every = dp.questions(s.QUESTIONS, **({} if s.SCORING is None else {"scoring": s.SCORING}))
+    chosen = every.limit(min(s.N_SEARCH + s.N_EVALUATION, len(every)), s.SEED)
+    up_to = min(max(1, round(s.UP_TO * model.n_layers)), model.n_layers - 2)
+    return dp.prune(
+        model, chosen, by=(*s.BLOCKS, *s.SUBLAYERS), up_to=up_to, split=s.N_SEARCH / (s.N_SEARCH + s.N_EVALUATION),
+        draws=s.DRAWS, texts=s.TEXTS, seed=s.SEED, store=job.store, progress=not job.quick,
+    )  # fmt: skip
+
+
+def against(curves: dp.Curves, reference: str, seed: int) -> list[dict[str, Any]]:
+    """Mean height of every curve of blocks minus that of one of them, over the steps that both have."""
+    rows = []
+    for name in curves.strategies:
+        if name == reference or {unit.part for unit in curves.of(name)[-1].units} != {"block"}:
+            continue
+        last = min(curves.last_step(name), curves.last_step(reference))
+        weights = trapezoid_weights(np.arange(last + 1))
+        found = paired_difference(
+            *(weights @ curves.right(one, last) for one in (name, reference)), seed=seed
+        )
+        rows.append(
+            {"strategy": name, "last_step": last, "estimate": found.difference, "low": found.low, "high": found.high,
+             "p_value": found.p_value, "minimum_detectable": found.minimum_detectable}
+        )  # fmt: skip
+    adjusted = holm(np.array([row["p_value"] for row in rows], dtype=np.float64))
+    return [{**row, "p_holm": float(p)} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def by_step(curves: dp.Curves) -> dict[str, list[dict[str, Any]]]:
+    """Accuracy at every step, and between which values it lies: over random draws, or over questions."""
+    found = {}
+    for name in curves.strategies:
+        table = pd.DataFrame(
+            [{"step": row.step, "accuracy": row.accuracy, "transition": row.transition} for row in curves.of(name)]
+        )  # fmt: skip
+        grouped = table.groupby("step")["accuracy"]
+        found[name] = pd.DataFrame(
+            {"accuracy": grouped.mean(), "low": grouped.min(), "high": grouped.max()}
+        ).reset_index().to_dict("records")  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    main()

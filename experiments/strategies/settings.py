@@ -1,0 +1,24 @@
+"""What this experiment runs: sizes and seeds, nothing else."""
+
+QUESTIONS = "facts"
+SCORING = None  # that of the questions
+TEXTS = "pydoc"  # for criteria that need no labels
+SEED = 0
+N_SEARCH = 64  # choose
+N_EVALUATION = 200  # measure
+UP_TO = 0.5  # share of the blocks that is removed at most
+DRAWS = 5  # random orders
+BLOCKS = (
+    "margin", "accuracy", "sleb", "within_silent", "within_decisive", "angular", "block_influence", "perplexity",
+    "taylor", "magnitude", "activation_magnitude", "gradient_norm", "cka", "kl", "shapley", "trajectory",
+    "trajectory_local", "shallowest",
+)  # fmt: skip
+SUBLAYERS = ("cosine_attention", "cosine_mlp", "cosine_joint")  # each beside random cuts of its own kind
+REFERENCE = "margin"  # what every other strategy is compared with
+
+# A file of questions whose options have several tokens costs about five times as much a question.
+ON_FILES = {"N_SEARCH": 32, "N_EVALUATION": 96, "DRAWS": 3, "SUBLAYERS": ()}
+
+# The same on a small random model, as a check that the scripts still work.
+QUICK = {"N_SEARCH": 12, "N_EVALUATION": 16, "DRAWS": 2, "BLOCKS": ("margin", "block_influence", "trajectory_local"),
+         "SUBLAYERS": ("cosine_mlp",)}  # fmt: skip

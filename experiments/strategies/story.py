@@ -1,0 +1,87 @@
+"""The text of this experiment, made from its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import interval, made_by, table
+
+
+def tell(r: dict[str, Any]) -> str:
+    """Write README.md.
+
+    Args:
+        r: What is in results.json.
+
+    Returns:
+        Markdown; every number in it comes from `r`.
+    """
+    q, s = r["questions"], r["settings"]
+    own = "" if s["QUESTIONS"] == "facts" else f" --questions {q['name']}"
+    own += "" if s["SCORING"] is None else f" --scoring {s['SCORING']}"
+    last = max(row["last_step"] for row in r["strategies"])
+    parts = [
+        f"# Strategies on {r['model']}, `{q['name']}`",
+        "How far does each way of choosing blocks get under one budget, and is that more than luck? "
+        + made_by(r, f"uv run python experiments/strategies/run.py{own}"),
+        f"Up to {last} of {r['n_layers']} blocks (the first and the last are kept) are chosen on {q['n_search']} questions "
+        f"or on texts of `{s['TEXTS']}` and measured on {q['n_evaluation']} others, where the intact model has accuracy "
+        f"{r['intact']['accuracy']:.3f} (chance {r['chance']:.2f}). Intervals (95%) are over questions and conditional on "
+        "the cuts that were chosen.",
+        "![accuracy as blocks go, and the area under each curve](figure.png)",
+        "*Area*: under accuracy against units removed, 1 if nothing is lost and 0 at chance. *Above chance*: the largest "
+        "cut up to which accuracy is significantly above chance. *Collapse*: the first cut that leaves at most a quarter of "
+        f"what the intact model has above chance. *From random*: mean height of the curve minus that of {s['DRAWS']} random "
+        "orders of the same kind of unit on the same questions, p by Holm over the strategies.",
+        _strategies(r),
+        _luck(r),
+        _reference(r),
+        *(f"Not run: {name}: {why}." for name, why in r["not_applicable"].items()),
+        *r["notes"],
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _strategies(r: dict[str, Any]) -> str:
+    rows: list[list[object]] = []
+    for row in sorted(r["strategies"], key=lambda row: -(row["area"] if row["area"] is not None else -9)):
+        area = (
+            "–"
+            if row["area"] is None
+            else f"{row['area']:.3f} [{row['area_low']:.3f}, {row['area_high']:.3f}]"
+        )
+        lead = {"estimate": row["difference"], "low": row["low"], "high": row["high"]}
+        rows.append(
+            [row["strategy"], row["last_step"], area, _or_dash(row["last_above_chance"]), _or_dash(row["collapse"]),
+             interval(lead, 3), "–" if row["p_holm"] is None else f"{row['p_holm']:.3f}"]
+        )  # fmt: skip
+    header = ["strategy", "units removed", "area", "above chance", "collapse", "from random", "p (Holm)"]
+    return table(header, rows)
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else str(int(value))
+
+
+def _luck(r: dict[str, Any]) -> str:
+    tested = [row for row in r["strategies"] if row["p_holm"] is not None]
+    better = [row["strategy"] for row in tested if row["p_holm"] < 0.05 and row["difference"] > 0]
+    worse = [row["strategy"] for row in tested if row["p_holm"] < 0.05 and row["difference"] < 0]
+    said = f"Better than random cuts (p < 0.05): {', '.join(better) or 'none'}. Worse: {', '.join(worse) or 'none'}."
+    return f"{said} Not told from them: {len(tested) - len(better) - len(worse)} of {len(tested)}."
+
+
+def _reference(r: dict[str, Any]) -> str:
+    reference = r["settings"]["REFERENCE"]
+    rows = r["against_reference"]
+    above = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["estimate"] > 0]
+    below = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["estimate"] < 0]
+    lines: list[list[object]] = [
+        [row["strategy"], interval(row, 3), f"{row['p_holm']:.3f}", f"{row['minimum_detectable']:.3f}"]
+        for row in sorted(rows, key=lambda row: -row["estimate"])
+    ]
+    return (
+        f"Mean height of every curve of blocks minus that of `{reference}`, on the same questions: above it (p < 0.05) "
+        f"{', '.join(above) or 'none'}; below it {', '.join(below) or 'none'}; the others are not told from it.\n\n"
+        + table(["strategy", f"minus {reference}", "p (Holm)", "least difference that would be seen"], lines)
+    )
