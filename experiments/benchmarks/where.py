@@ -44,10 +44,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "where.json")
     args = parser.parse_args(argv)
     s = SimpleNamespace(**{name: getattr(settings, name) for name in dir(settings) if name.isupper()})
+    s.MASKS = args.masks
     model, shots = dp.load(args.model), max(s.SHOTS)
     asked = dp.questions(s.QUESTIONS, limit=args.questions, seed=s.SEED)
     encoded = dp.ask(model, asked, shots=shots, seed=s.SEED)
-    cuts = cuts_of("random_masks", model.n_layers, s)[: args.masks]
+    cuts = cuts_of("random_masks", model.n_layers, s)
 
     def work() -> None:
         list(dp.evaluate(model, encoded, [dp.skip(*cut) for cut in cuts], [FinalObserver()]))
