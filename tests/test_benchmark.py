@@ -54,6 +54,26 @@ def test_every_workload_against_every_baseline(engine: ModuleType, tmp_path: Pat
     assert all(f"{row['ratio']:.1f}" in text for row in rows)
 
 
+def test_where_the_time_goes(engine: ModuleType, tmp_path: Path) -> None:
+    import where  # type: ignore[import-not-found]
+
+    given = [
+        "--model",
+        "tiny-llama",
+        "--masks",
+        "3",
+        "--questions",
+        "6",
+        "--json",
+        str(tmp_path / "where.json"),
+    ]
+    where.main(given)
+    found = json.loads((tmp_path / "where.json").read_text("utf-8"))
+    assert 0 < found["attention_share"] < found["products_share"] + found["attention_share"] < 1
+    assert 0 < found["floor_share"] < 1
+    assert found["products_rate"] > 0
+
+
 def test_another_result_is_not_measured(engine: ModuleType, tiny: ModelAccess) -> None:
     measure, encoded = sys.modules["measure"], ask(tiny, questions("facts", limit=2))
     scores = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])

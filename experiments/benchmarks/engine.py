@@ -58,7 +58,9 @@ def main(given: list[str] | None = None) -> None:
         rows = with_floor(rows)
         rows.sort(key=lambda row: (row["shots"], s.WORKLOADS.index(row["workload"])))
         write_json(out, rows)
-        (HERE / "README.md").write_text(tell(rows), encoding="utf-8")
+        where = HERE / "where.json"
+        profile = json.loads(where.read_text("utf-8")) if where.exists() else None
+        (HERE / "README.md").write_text(tell(rows, profile), encoding="utf-8")
     sys.stderr.write(f"written to {out}\n")
 
 
