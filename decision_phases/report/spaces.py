@@ -111,7 +111,12 @@ def _generation(folder: Path) -> dict[str, Any] | None:
     for (mode, measure), found in ends.groupby(["mode", "measure"], sort=False):
         shown = [_number(row["value"], row["low"], row["high"]) for row in found.to_dict("records")]
         rows.append(
-            {"mode": _MODES[mode], "measure": _MEASURES[measure], "first": shown[0], "last": shown[-1]}
+            {
+                "mode": _MODES[str(mode)],
+                "measure": _MEASURES[str(measure)],
+                "first": shown[0],
+                "last": shown[-1],
+            }
         )
     quality: dict[str, dict[str, str]] = {}
     for row in told["quality"]:
