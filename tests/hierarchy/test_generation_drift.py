@@ -157,8 +157,8 @@ def test_one_prompt_has_no_interval_and_one_mode_no_other(tiny):
         found.shared_prefix  # noqa: B018
     with pytest.raises(InputError, match="unknown mode of this comparison 'free'"):
         found.values("free", "kl_dense_from_pruned")
-    with pytest.raises(InputError, match="unknown measure 'kll'; did you mean 'kl'"):
-        found.values("teacher_forced", "kll")
+    with pytest.raises(InputError, match="unknown measure 'jensen_shanon'; did you mean 'jensen_shannon'"):
+        found.values("teacher_forced", "jensen_shanon")
     with pytest.raises(InputError, match="one step only"):
         found.growth("teacher_forced", "kl_dense_from_pruned")
 
