@@ -20,5 +20,5 @@ REFERENCE = "margin"  # what every other strategy is compared with
 ON_FILES = {"N_SEARCH": 32, "N_EVALUATION": 96, "DRAWS": 3, "SUBLAYERS": ()}
 
 # The same on a small random model, as a check that the scripts still work.
-QUICK = {"N_SEARCH": 12, "N_EVALUATION": 16, "DRAWS": 2, "BLOCKS": ("margin", "block_influence", "trajectory_local"),
+QUICK = {"N_SEARCH": 8, "N_EVALUATION": 10, "UP_TO": 0.35, "DRAWS": 1, "BLOCKS": ("margin", "trajectory_local"),
          "SUBLAYERS": ("cosine_mlp",)}  # fmt: skip

@@ -10,6 +10,9 @@ EXPERIMENTS = {
     "surrogates": {"quality.csv", "estimates.csv"},
     "noise": {"noise.csv"},
     "depth": {"pairs.csv", "pairs"},
+    "strategies": {"strategies.csv", "steps.csv"},
+    "contrast": {"scores.csv", "details.csv", "differences.csv"},
+    "open_decisions": {"layers.csv", "drift.csv", "texts.csv"},
 }
 
 
