@@ -8,6 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decision_phases.circuits import Attribution as Attribution
+    from decision_phases.circuits import CausalTransition as CausalTransition
+    from decision_phases.circuits import Pairs as Pairs
+    from decision_phases.circuits import PatchSweep as PatchSweep
+    from decision_phases.circuits import Restoration as Restoration
+    from decision_phases.circuits import attribute as attribute
+    from decision_phases.circuits import attribution_patching as attribution_patching
+    from decision_phases.circuits import causal_transition as causal_transition
+    from decision_phases.circuits import pairs as pairs
+    from decision_phases.circuits import patch_sweep as patch_sweep
+    from decision_phases.circuits import restore as restore
     from decision_phases.engine import Generation as Generation
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
@@ -87,6 +98,10 @@ if TYPE_CHECKING:
     from decision_phases.tasks import questions as questions
 
 _HOMES = {
+    "decision_phases.circuits": (
+        "Attribution", "CausalTransition", "Pairs", "PatchSweep", "Restoration", "attribute", "attribution_patching",
+        "causal_transition", "pairs", "patch_sweep", "restore",
+    ),
     "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.hierarchy": (
@@ -123,8 +138,10 @@ __all__ = [
     "SPARSITY_METHODS",
     "STRATEGIES",
     "TASK_FAMILIES",
+    "Attribution",
     "Budget",
     "Captured",
+    "CausalTransition",
     "Curves",
     "DecisionPhasesError",
     "Decisions",
@@ -140,7 +157,9 @@ __all__ = [
     "ModelAccess",
     "NoEffectWarning",
     "OpenDecisions",
+    "Pairs",
     "ParityError",
+    "PatchSweep",
     "Perplexity",
     "Phases",
     "Precision",
@@ -149,6 +168,7 @@ __all__ = [
     "Ranking",
     "Rankings",
     "RepairComparison",
+    "Restoration",
     "ResultStore",
     "SafeCut",
     "ShapleyValues",
@@ -159,7 +179,10 @@ __all__ = [
     "Timing",
     "applied",
     "ask",
+    "attribute",
+    "attribution_patching",
     "capture",
+    "causal_transition",
     "compare_repairs",
     "compare_spaces",
     "evaluate",
@@ -171,7 +194,9 @@ __all__ = [
     "load",
     "mean",
     "noise",
+    "pairs",
     "patch",
+    "patch_sweep",
     "perplexity",
     "precision",
     "prune",
@@ -181,6 +206,7 @@ __all__ = [
     "read_open",
     "repair",
     "resample",
+    "restore",
     "safe_cut",
     "scale",
     "shapley",

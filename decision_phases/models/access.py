@@ -572,6 +572,24 @@ class ModelAccess(ABC):
         weight, bias = self.tl.W_U, self.tl.b_U
         return weight.detach(), bias.detach()
 
+    def unembedding(
+        self, ids: Int[Tensor, " ids"] | slice | None = None
+    ) -> tuple[Float[Tensor, "d_model columns"], Float[Tensor, " columns"]]:
+        """Columns of the unembedding and of its bias, in at least float32.
+
+        Args:
+            ids: Token ids whose columns are wanted, or a slice of them; None for the whole vocabulary.
+
+        Returns:
+            Weight and bias, raw: what the model does to logits afterwards (soft cap, scale) is not in them.
+        """
+        weight, bias = self._unembedding
+        if ids is not None:
+            columns = ids if isinstance(ids, slice) else ids.to(weight.device)
+            weight, bias = weight[:, columns], bias[columns]
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        return weight.to(wide), bias.to(weight.device, wide)
+
     def unembed(
         self, normed: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | slice | None = None
     ) -> Float[Tensor, "*rows columns"]:
@@ -584,12 +602,8 @@ class ModelAccess(ABC):
         Returns:
             Logits, with the model's output transform (soft cap, scale) applied, where the residuals are.
         """
-        weight, bias = self._unembedding
-        if ids is not None:
-            columns = ids if isinstance(ids, slice) else ids.to(weight.device)
-            weight, bias = weight[:, columns], bias[columns]
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        logits = normed.to(weight.device, wide) @ weight.to(wide) + bias.to(weight.device, wide)
+        weight, bias = self.unembedding(ids)
+        logits = normed.to(weight.device, weight.dtype) @ weight + bias
         return self.output_transform(logits).to(normed.device)
 
     def readout(

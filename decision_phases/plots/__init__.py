@@ -4,6 +4,7 @@ from decision_phases.plots.areas import Area, strategy_areas
 from decision_phases.plots.drift import drift_by_step
 from decision_phases.plots.families import normalised_scores
 from decision_phases.plots.frequency import CategoryFrequency, option_frequency, option_frequency_by_category
+from decision_phases.plots.layer_lines import LinePanel, line_panels
 from decision_phases.plots.margin import margin_by_layer
 from decision_phases.plots.open_margin import margin_by_step
 from decision_phases.plots.path import transition_path
@@ -20,12 +21,14 @@ __all__ = [
     "CategoryFrequency",
     "Curve",
     "LearningCurve",
+    "LinePanel",
     "RepairPoint",
     "ScorePanel",
     "SpaceCurve",
     "SpacePanel",
     "drift_by_step",
     "fit_errors",
+    "line_panels",
     "margin_by_layer",
     "margin_by_step",
     "normalised_scores",
