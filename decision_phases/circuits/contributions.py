@@ -37,7 +37,8 @@ class Contributions:
         attention: What the attention adds, heads and bias together.
         heads: What single heads add; no heads if they were not asked for.
         mlp: What the MLP adds.
-        intervention: What edits add at the layer, or between the surviving layer before it and this one.
+        intervention: What edits of the residual stream add at the layer, or since the surviving layer before it; edits
+            of attn_out as well, where heads are told apart. Other edits change the parts that they are made in.
         norm_bias: The bias of the final norm.
         unembedding_bias: The bias of the unembedding.
         logits: The logit itself.
@@ -108,6 +109,8 @@ class _Adding(Collector[Contributions]):
         self, observer: ContributionObserver, model: ModelAccess, inputs: Inputs, variant: Intervention
     ) -> None:
         self.model, self.variant, self.factors = model, variant, observer.factors
+        # Edits there are of no part: heads, where they are told apart, are what they are before attn_out is edited.
+        self.beside = ("resid_pre", "resid_mid", "resid_post", *(("attn_out",) if self.factors else ()))
         self.encoded = as_questions(inputs)
         self.last = model.n_layers - 1 if observer.layer is None else observer.layer
         questions, options = len(self.encoded), int(self.encoded.n_options.max())
@@ -152,7 +155,9 @@ class _Adding(Collector[Contributions]):
                 edited = edited or len(edits) > 1
             else:
                 after = _wide(rows["resid_post", layer])
-                edited = edited or any(edit.op not in ("skip", "weights") for edit in edits)
+                edited = edited or any(
+                    edit.op not in ("skip", "weights") and edit.site in self.beside for edit in edits
+                )
                 parts = self._parts(layer, rows, edited=edited)
                 for name, part in parts.items():
                     put(name, part, layer)

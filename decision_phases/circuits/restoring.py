@@ -13,6 +13,7 @@ from decision_phases.circuits.cells import cells_of, sources_of
 from decision_phases.circuits.paired import Pairs
 from decision_phases.circuits.restoration import Restoration, Restored
 from decision_phases.engine import Store, capture, evaluate
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import PARTS, Intervention, patch, skip
 from decision_phases.models import ModelAccess, as_model
@@ -93,6 +94,7 @@ def restore(
     if not encoded.option_ids or len(encoded) < 2:
         msg = f"{len(encoded)} questions in {encoded.scoring} scoring; give two or more, in letter or first_token"
         raise InputError(msg)
+    check_variant(access, cut)
     cuts = [cut, *_random_cuts(cut, access.n_layers, draws, seed)]
     cells = [cells_of(access, one, sites, layers, positions) for one in cuts]
     order = None if other is not None else wrong_prompts(encoded, seed)

@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "strategies": {"strategies.csv", "steps.csv"},
     "contrast": {"scores.csv", "details.csv", "differences.csv"},
     "open_decisions": {"layers.csv", "drift.csv", "texts.csv"},
+    "circuits": {"attribution.csv", "sweep.csv", "transition.csv", "restoration.csv"},
 }
 
 

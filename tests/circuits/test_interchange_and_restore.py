@@ -1,0 +1,174 @@
+"""Where an answer follows a residual, and what brings a pruned model's decision back."""
+
+import numpy as np
+import pytest
+import torch
+
+import decision_phases as dp
+from decision_phases.circuits.restoring import wrong_prompts
+from decision_phases.engine import applied
+
+QUESTIONS = dp.questions("facts").limit(24, seed=1)
+
+
+def test_the_planted_transition_is_where_the_head_is(planted, planted_pairs):
+    """Before layer 2 the answer position knows nothing of the question; from there on it holds the answer."""
+    found = dp.causal_transition(planted, planted_pairs)
+    assert found.transition == 2
+    assert found.ci == (2, 2)
+    assert found.share == 1.0
+    np.testing.assert_array_equal(found.follows.mean(axis=0), [0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(found.stays.mean(axis=0), [1, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(found.margin[:, 0], -found.margin[:, 5], atol=1e-9)
+    table = found.to_pandas()
+    assert list(table["layer"]) == list(range(6))
+    assert "from layer 2 on" in str(found)
+    assert [axes.get_ylabel() for axes in found.plot().axes] == ["mean margin"]
+
+
+def test_interchange_by_hand(double, pairs):
+    """Both directions, each by itself through the whole model."""
+    model = double("llama")
+    found = dp.causal_transition(model, pairs)
+    clean, corrupted = pairs.sides
+    kept = {}
+    for name, side in (("clean", clean), ("corrupted", corrupted)):
+        kept[name] = dp.capture(model, side, layers=[3])
+    for i in (1, 6):
+        values = []
+        for base, source, sign in ((corrupted, "clean", 1), (clean, "corrupted", -1)):
+            patched = dp.patch("resid_post", 3, kept[source].at("resid_post", 3)[[i]])
+            sequence = base.sequences[i].__class__(
+                base.sequences[i].tokens, base.sequences[i].read, (), 0, spans=base.sequences[i].spans
+            )
+            with torch.no_grad(), applied(model, patched, [sequence]):
+                logits = model.logits(torch.tensor([sequence.tokens]))[0, -1]
+            p = torch.softmax(logits[list(pairs.tokens[i])], dim=0)
+            values.append(sign * float(p[0] - p[1]))
+        assert found.margin[i, 3] == pytest.approx(np.mean(values), abs=1e-6)
+    assert (found.follows[:, 5] == 1).all()
+    assert (found.follows + found.stays <= 1).all()
+
+
+def test_the_lens_is_that_of_both_prompts(double, pairs):
+    model = double("llama")
+    found = dp.causal_transition(model, pairs, under=dp.skip(1))
+    own = [dp.read(model, side, under=dp.skip(1)) for side in pairs.sides]
+    np.testing.assert_allclose(found.lens_margin, (own[0].margin + own[1].margin) / 2)
+    assert found.lens.n_questions == 2 * len(pairs)
+    assert found.survivors == (0, 2, 3, 4, 5)
+    assert np.isnan(found.margin[:, 1]).all()
+    if found.transition is not None and found.lens.transition is not None:
+        assert found.lead == found.lens.transition - found.transition
+
+
+def test_a_cut_that_takes_the_head_leaves_no_transition(planted, planted_pairs):
+    found = dp.causal_transition(planted, planted_pairs, under=dp.skip(2))
+    assert found.transition is None
+    assert found.ci is None or found.share < 0.95
+    assert "does not come to follow" in str(found)
+
+
+def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
+    """With the attention of layer 2 gone, nothing before it can help, and what is behind it carries the answer."""
+    cut = dp.skip(2, part="attention")
+    found = dp.restore(planted, planted_pairs, cut, sites=("attn_out", "mlp_out", "resid_post"))
+    table = found.to_pandas()
+    given = table[table["cut"] == "given"]
+    rows = given[given["site"] == "resid_post"].set_index("layer")
+    np.testing.assert_allclose(rows["recovered"], [0, 0, 1, 1, 1, 1], atol=1e-6)
+    assert list(rows["by_construction"]) == [False] * 5 + [True]
+    assert (rows.loc[2:, "specific_low"] > 0).all()
+    for site in ("attn_out", "mlp_out"):
+        np.testing.assert_allclose(given[given["site"] == site]["recovered"], 0, atol=1e-6)
+    assert 2 not in set(given[given["site"] == "attn_out"]["layer"])
+    assert found.given.check == pytest.approx(0, abs=1e-9)
+    assert len(found.random) == 1
+    assert len(found.random[0].cut.removed("attention")) == 1
+    assert "beyond a wrong prompt" in str(found)
+
+
+def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
+    model = double("llama")
+    for cut in (dp.skip(1, 3), dp.skip(2, part="attention") + dp.skip(4, part="mlp"), dp.skip(3, 4)):
+        found = dp.restore(model, QUESTIONS, cut, sites=["mlp_out"], layers=[0], draws=0)
+        assert found.given.check == pytest.approx(0, abs=1e-9)
+        assert abs(found.given.pruned - found.dense).max() > 1e-3
+    assert (
+        dp.restore(model, QUESTIONS, dp.skip(5), sites=["mlp_out"], layers=[0], draws=0).given.check is None
+    )
+
+
+def test_every_place_is_the_dense_activation_in_the_pruned_model(double):
+    model, cut = double("llama"), dp.skip(2)
+    found = dp.restore(model, QUESTIONS, cut, layers=[1, 4])
+    encoded = found.encoded
+    kept = dp.capture(model, encoded, sites=["attn_out", "mlp_out", "resid_post"])
+    order = wrong_prompts(encoded, 0)
+    intact = dp.read(model, encoded).final.scores.copy()
+    intact[np.arange(24), encoded.gold] = -np.inf
+    rival = intact.argmax(axis=1)
+    for column, cell in enumerate(found.given.cells):
+        for source, margins in ((kept, found.given.own), (kept.reordered(order), found.given.wrong)):
+            scores = dp.read(model, encoded, under=cut + dp.patch(cell.site, cell.layer, source)).final.scores
+            rows = np.arange(24)
+            np.testing.assert_allclose(
+                margins[:, column], scores[rows, encoded.gold] - scores[rows, rival], rtol=0, atol=1e-6
+            )
+    scores = dp.read(model, encoded, under=cut).final
+    np.testing.assert_array_equal(found.given.correct[:, 0], scores.correct)
+    lost = found.lost()
+    assert lost.estimate == pytest.approx((found.dense - found.given.pruned).mean())
+    assert np.isnan(found.specific().estimate).all() == (not lost.low > 0)
+
+
+def test_wrong_prompts_have_another_answer(double):
+    encoded = dp.ask(double("llama"), QUESTIONS)
+    gold = [ids[g] for ids, g in zip(encoded.option_ids, encoded.gold, strict=True)]
+    order = wrong_prompts(encoded, 3)
+    assert all(gold[i] != gold[j] for i, j in enumerate(order))
+    assert order == wrong_prompts(encoded, 3) != wrong_prompts(encoded, 4)
+    same = dp.ask(double("llama"), [QUESTIONS[0], QUESTIONS[0]], scoring="first_token")
+    with pytest.raises(dp.InputError, match="same right answer"):
+        wrong_prompts(same, 0)
+
+
+def test_random_cuts_are_matched_and_repeatable(double):
+    model = double("llama")
+    cut = dp.skip(2) + dp.skip(3, part="attention") + dp.skip(0, 4, part="mlp")
+    settings = {"sites": ["resid_post"], "layers": None, "draws": 3}
+    found, again = (dp.restore(model, QUESTIONS, cut, **settings) for _ in range(2))
+    for one, other in zip(found.random, again.random, strict=True):
+        assert [len(one.cut.removed(part)) for part in ("block", "attention", "mlp")] == [1, 1, 2]
+        assert one.cut == other.cut
+    assert len({one.cut for one in found.random}) > 1
+    assert list(found.cuts) == ["given", "random 0", "random 1", "random 2"]
+    assert set(found.to_pandas()["cut"]) == set(found.cuts)
+    labels = [text.get_text() for text in found.plot().axes[0].get_legend().get_texts()]
+    assert labels == ["own prompt", "wrong prompt", "random 0 cut", "random 1 cut", "random 2 cut"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "settings", "message"),
+    [
+        (dp.Intervention(), {}, "'intact' is no cut"),
+        (dp.zero("mlp_out", 2), {}, "is no cut"),
+        (dp.skip(2), {"layers": [2]}, "layer 2 is removed by"),
+        (dp.skip(2), {"positions": ["question"]}, "need prompts that are aligned"),
+        (dp.skip(2), {"scoring": "cloze"}, "in letter or first_token"),
+        (dp.skip(2), {"draws": -1}, "draws=-1"),
+        (dp.skip(2), {"sites": ["mlp"]}, "unknown site 'mlp'"),
+        (dp.skip(8), {}, "out of range"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_before_anything_runs(double, cut, settings, message, monkeypatch):
+    monkeypatch.setattr("decision_phases.engine.evaluate.walk_all", None)
+    with pytest.raises(dp.InputError, match=message):
+        dp.restore(double("llama"), QUESTIONS, cut, **settings)
+
+
+def test_pairs_take_no_settings_and_letters_that_do_not_bind_nothing(tiny):
+    found = dp.pairs(tiny, QUESTIONS, kind="symbol")
+    for how in (dp.causal_transition, lambda m, p: dp.restore(m, p, dp.skip(2))):
+        with pytest.raises(dp.InputError, match="not testable"):
+            how(tiny, found)
