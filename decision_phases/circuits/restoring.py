@@ -96,7 +96,11 @@ def restore(
         raise InputError(msg)
     check_variant(access, cut)
     cuts = [cut, *_random_cuts(cut, access.n_layers, draws, seed)]
-    cells = [cells_of(access, one, sites, layers, positions) for one in cuts]
+    # What is asked for must be there in the cut that is asked about; random cuts are compared where they leave it.
+    cells = [cells_of(access, cut, sites, layers, positions)]
+    for one in cuts[1:]:
+        left = None if layers is None else [k for k in layers if k not in one.removed_blocks]
+        cells.append(cells_of(access, one, sites, left, positions))
     order = None if other is not None else wrong_prompts(encoded, seed)
     (intact,) = evaluate(access, encoded, [Intervention()], [FinalObserver()], store=store)
     rival = best_wrong(intact["final"].scores, encoded.gold)

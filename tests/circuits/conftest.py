@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 
 import pytest
 import torch
@@ -25,10 +26,20 @@ def relabelled():
     return _relabelled
 
 
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """The engine cannot run, so that what is refused is refused before."""
+    monkeypatch.setattr(import_module("decision_phases.engine.evaluate"), "walk_all", None)
+
+
 @pytest.fixture(scope="session")
 def double():
-    """Tiny models in float64, by family."""
-    return cache(lambda family: load(f"tiny-{family}", dtype="float64", quiet=True))
+    """Tiny models by family, in float64 where they can run in it: torch groups experts in float32 at most."""
+    return cache(
+        lambda family: load(
+            f"tiny-{family}", dtype="float32" if family == "mixtral" else "float64", quiet=True
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,19 @@
 """The parts of a margin: they add up to it in every family, and each is what it says."""
 
+from contextlib import nullcontext
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import decision_phases as dp
 from decision_phases.engine import applied
-from decision_phases.models import FAMILIES, InDouble
+from decision_phases.models import InDouble
 from decision_phases.models.gradients import final_residual
 
 QUESTIONS = dp.questions("facts").limit(6, seed=2)
-ADDING = sorted(set(FAMILIES) - {"mamba", "rwkv"})
+# Norms of either sort, behind the attention too, blocks in parallel, experts, multiplied and capped logits.
+ADDING = ("llama", "gpt2", "gemma2", "gpt_neox", "bloom", "falcon", "granite", "mixtral")
 
 
 def vector(seed, n=32):
@@ -64,12 +66,13 @@ def test_parts_add_up_to_the_margin(double, family, kind):
     model = double(family)
     encoded = dp.ask(model, QUESTIONS)
     under = interventions(model)[kind]
-    with InDouble():
+    with InDouble() if model.dtype == torch.float64 else nullcontext():
         found = dp.attribute(model, encoded, under=under)
         expected = margins(model, encoded, under, found.rival)
-    np.testing.assert_allclose(found.margin, expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.values.sum(axis=1), expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.rounding, 0, atol=1e-9)
+    near = {"rtol": 0, "atol": 1e-9 if model.dtype == torch.float64 else 1e-4}
+    np.testing.assert_allclose(found.margin, expected, **near)
+    np.testing.assert_allclose(found.values.sum(axis=1), expected, **near)
+    np.testing.assert_allclose(found.rounding, 0, **near)
     edited = {layer for part, layer, _ in found.parts if part == "intervention"}
     assert edited == {"edits": {1, 2, 3}, "maps": {3, 5}}.get(kind, set())
     assert (found.heads[:, list(under.removed_blocks)] == 0).all()
@@ -100,9 +103,9 @@ def test_heads_and_mlps_are_those_of_the_weights(double):
     model = double("llama")
     with InDouble():
         found = dp.attribute(model, QUESTIONS)
+        end = torch.tensor(dp.capture(model, QUESTIONS, layers=[5]).at("resid_post", 5))
+        kept = dp.capture(model, QUESTIONS, sites=["head_out", "mlp_out"], layers=[4])
     hf = model.fresh_hf().double()
-    end = torch.tensor(dp.capture(model, QUESTIONS, layers=[5]).at("resid_post", 5))
-    kept = dp.capture(model, QUESTIONS, sites=["head_out", "mlp_out"], layers=[4])
     rms = (end.pow(2).mean(-1, keepdim=True) + hf.model.norm.variance_epsilon).sqrt()
     ids = torch.tensor(found.encoded.option_ids)
     rows = torch.arange(len(ids))
@@ -160,7 +163,7 @@ def test_the_planted_head_says_it_all(planted):
 
 
 def test_tables_and_intervals(double):
-    many = dp.questions("facts").filter("animals", "colors")
+    many = dp.questions("facts").filter("animals", "colors").limit(12)
     found = dp.attribute(double("llama"), many)
     table = found.to_pandas()
     assert len(table) == len(found.parts)
@@ -171,13 +174,12 @@ def test_tables_and_intervals(double):
     by_hand = found.mlp[[i for i, q in enumerate(many) if q.category == "colors"], 3].mean()
     row = each[(each["category"] == "colors") & (each["part"] == "mlp") & (each["layer"] == 3)]
     assert row["mean"].item() == pytest.approx(by_hand)
-    assert row["questions"].item() == 16
+    assert row["questions"].item() == 6
     with pytest.raises(dp.InputError, match="colours"):
         found.interval("colours")
     figure = found.plot()
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["adds to the logit margin", "head"]
     assert "logit margin" in str(found)
-    assert isinstance(table, pd.DataFrame)
 
 
 def test_a_store_gives_the_same_again(double, tmp_path, monkeypatch):
@@ -199,7 +201,6 @@ def test_a_store_gives_the_same_again(double, tmp_path, monkeypatch):
         ("tiny-llama", {"under": dp.skip(7)}, r"out of range: the model has layers 0\.\.5"),
     ],
 )
-def test_what_cannot_be_attributed_is_refused_before_anything_runs(model, settings, message, monkeypatch):
-    monkeypatch.setattr("decision_phases.engine.evaluate.walk_all", None)
+def test_what_cannot_be_attributed_is_refused_before_anything_runs(model, settings, message, nothing_runs):
     with pytest.raises(dp.InputError, match=message):
         dp.attribute(model, QUESTIONS, **settings)

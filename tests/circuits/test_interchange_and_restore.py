@@ -7,8 +7,9 @@ import torch
 import decision_phases as dp
 from decision_phases.circuits.restoring import wrong_prompts
 from decision_phases.engine import applied
+from decision_phases.models import InDouble
 
-QUESTIONS = dp.questions("facts").limit(24, seed=1)
+QUESTIONS = dp.questions("facts").limit(12, seed=1)
 
 
 def test_the_planted_transition_is_where_the_head_is(planted, planted_pairs):
@@ -72,26 +73,29 @@ def test_a_cut_that_takes_the_head_leaves_no_transition(planted, planted_pairs):
 def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
     """With the attention of layer 2 gone, nothing before it can help, and what is behind it carries the answer."""
     cut = dp.skip(2, part="attention")
-    found = dp.restore(planted, planted_pairs, cut, sites=("attn_out", "mlp_out", "resid_post"))
-    table = found.to_pandas()
-    given = table[table["cut"] == "given"]
-    rows = given[given["site"] == "resid_post"].set_index("layer")
-    np.testing.assert_allclose(rows["recovered"], [0, 0, 1, 1, 1, 1], atol=1e-6)
-    assert list(rows["by_construction"]) == [False] * 5 + [True]
-    assert (rows.loc[2:, "specific_low"] > 0).all()
-    for site in ("attn_out", "mlp_out"):
-        np.testing.assert_allclose(given[given["site"] == site]["recovered"], 0, atol=1e-6)
-    assert 2 not in set(given[given["site"] == "attn_out"]["layer"])
-    assert found.given.check == pytest.approx(0, abs=1e-9)
+    found = dp.restore(planted, planted_pairs, cut, layers=[0, 1, 2, 3, 5])
+    dense, given = found.dense[:, None], found.given
+    for column, cell in enumerate(given.cells):
+        back = cell.site == "resid_post" and cell.layer >= 2
+        expected = dense[:, 0] if back else given.pruned
+        np.testing.assert_allclose(given.own[:, column], expected, atol=1e-6, err_msg=str(cell))
+        if not back:
+            np.testing.assert_allclose(given.wrong[:, column], expected, atol=1e-6)
+    assert {cell.layer for cell in given.cells if cell.site == "attn_out"} == {0, 1, 3, 5}
+    assert [cell.layer for cell in given.cells if found.by_construction(cell)] == [5]
+    assert given.check == pytest.approx(0, abs=1e-6)
+    rows = found.to_pandas().query("cut == 'given' and site == 'resid_post'").set_index("layer")
+    assert (rows.loc[2:, "gain"] > rows.loc[2:, "wrong_gain"]).all()
     assert len(found.random) == 1
     assert len(found.random[0].cut.removed("attention")) == 1
-    assert "beyond a wrong prompt" in str(found)
+    assert "by construction" in str(found)
 
 
 def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
     model = double("llama")
-    for cut in (dp.skip(1, 3), dp.skip(2, part="attention") + dp.skip(4, part="mlp"), dp.skip(3, 4)):
-        found = dp.restore(model, QUESTIONS, cut, sites=["mlp_out"], layers=[0], draws=0)
+    for cut in (dp.skip(1, 3), dp.skip(2, part="attention") + dp.skip(4, part="mlp")):
+        with InDouble():
+            found = dp.restore(model, QUESTIONS, cut, sites=["mlp_out"], layers=[0], draws=0)
         assert found.given.check == pytest.approx(0, abs=1e-9)
         assert abs(found.given.pruned - found.dense).max() > 1e-3
     assert (
@@ -101,23 +105,26 @@ def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
 
 def test_every_place_is_the_dense_activation_in_the_pruned_model(double):
     model, cut = double("llama"), dp.skip(2)
-    found = dp.restore(model, QUESTIONS, cut, layers=[1, 4])
+    found = dp.restore(model, QUESTIONS, cut, layers=[4], draws=0)
     encoded = found.encoded
     kept = dp.capture(model, encoded, sites=["attn_out", "mlp_out", "resid_post"])
     order = wrong_prompts(encoded, 0)
     intact = dp.read(model, encoded).final.scores.copy()
-    intact[np.arange(24), encoded.gold] = -np.inf
+    intact[np.arange(12), encoded.gold] = -np.inf
     rival = intact.argmax(axis=1)
     for column, cell in enumerate(found.given.cells):
         for source, margins in ((kept, found.given.own), (kept.reordered(order), found.given.wrong)):
             scores = dp.read(model, encoded, under=cut + dp.patch(cell.site, cell.layer, source)).final.scores
-            rows = np.arange(24)
+            rows = np.arange(12)
             np.testing.assert_allclose(
                 margins[:, column], scores[rows, encoded.gold] - scores[rows, rival], rtol=0, atol=1e-6
             )
     scores = dp.read(model, encoded, under=cut).final
     np.testing.assert_array_equal(found.given.correct[:, 0], scores.correct)
     lost = found.lost()
+    if lost.low > 0:
+        gain = (found.given.own - found.given.pruned[:, None]).mean(axis=0)
+        np.testing.assert_allclose(found.recovered().estimate, gain / lost.estimate)
     assert lost.estimate == pytest.approx((found.dense - found.given.pruned).mean())
     assert np.isnan(found.specific().estimate).all() == (not lost.low > 0)
 
@@ -136,11 +143,12 @@ def test_wrong_prompts_have_another_answer(double):
 def test_random_cuts_are_matched_and_repeatable(double):
     model = double("llama")
     cut = dp.skip(2) + dp.skip(3, part="attention") + dp.skip(0, 4, part="mlp")
-    settings = {"sites": ["resid_post"], "layers": None, "draws": 3}
+    settings = {"sites": ["resid_post"], "layers": [0, 1, 3, 4, 5], "draws": 3}
     found, again = (dp.restore(model, QUESTIONS, cut, **settings) for _ in range(2))
     for one, other in zip(found.random, again.random, strict=True):
         assert [len(one.cut.removed(part)) for part in ("block", "attention", "mlp")] == [1, 1, 2]
         assert one.cut == other.cut
+        assert {cell.layer for cell in one.cells} == {0, 1, 3, 4, 5} - set(one.cut.removed_blocks)
     assert len({one.cut for one in found.random}) > 1
     assert list(found.cuts) == ["given", "random 0", "random 1", "random 2"]
     assert set(found.to_pandas()["cut"]) == set(found.cuts)
@@ -161,8 +169,9 @@ def test_random_cuts_are_matched_and_repeatable(double):
         (dp.skip(8), {}, "out of range"),
     ],
 )
-def test_what_cannot_be_restored_is_refused_before_anything_runs(double, cut, settings, message, monkeypatch):
-    monkeypatch.setattr("decision_phases.engine.evaluate.walk_all", None)
+def test_what_cannot_be_restored_is_refused_before_anything_runs(
+    double, cut, settings, message, nothing_runs
+):
     with pytest.raises(dp.InputError, match=message):
         dp.restore(double("llama"), QUESTIONS, cut, **settings)
 

@@ -9,6 +9,7 @@ import decision_phases as dp
 from decision_phases.circuits.answers import AnswerObserver
 from decision_phases.circuits.cells import Cell, cells_of, sources_of
 from decision_phases.engine import applied, evaluate
+from decision_phases.models import InDouble
 
 ALL = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "head_out")
 
@@ -22,13 +23,13 @@ def test_a_sweep_is_patching_one_by_one(double, pairs, direction):
     """Each place by itself through the whole model, unbatched, its source taken by a hook."""
     model = double("llama")
     sweep = dp.patch_sweep(
-        model, pairs, sites=ALL, layers=[1, 4], positions=("answer", "question"), direction=direction
+        model, pairs, sites=ALL, layers=[4], positions=("answer", "question"), direction=direction
     )
-    assert len(sweep.cells) == 2 * (2 * 5 + 4)
+    assert len(sweep.cells) == 2 * 5 + 4
     clean, corrupted = pairs.sides
     base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     for i in (0, 5):
-        for cell in sweep.cells[::3]:
+        for cell in sweep.cells[::2]:
             kept = []
             look = (cell.layer, cell.site, lambda x, kept=kept: kept.append(x.clone()))
             with torch.no_grad(), model.hooked([look]):
@@ -70,11 +71,11 @@ def test_a_sweep_is_that_of_transformer_lens(double, pairs):
         for site in ("resid_pre", "attn_out", "mlp_out"):
             found = patching.generic_activation_patch(
                 model.tl, corrupted, cache, margin, patching.layer_pos_patch_setter, site,
-                index_df=pd.DataFrame({"layer": range(6), "pos": last}),
+                index_df=pd.DataFrame({"layer": (0, 2, 5), "pos": last}),
             )  # fmt: skip
-            mine = [sweep.margin[rows, sweep.cells.index(Cell(site, k, "answer"))].mean() for k in range(6)]
+            mine = [sweep.margin[rows, sweep.cells.index(Cell(site, k, "answer"))].mean() for k in (0, 2, 5)]
             np.testing.assert_allclose(mine, found, rtol=1e-5, atol=1e-5)
-        places = [(layer, last, head) for layer in range(6) for head in range(4)]
+        places = [(layer, last, head) for layer in (1, 4) for head in range(4)]
         found = patching.generic_activation_patch(
             model.tl, corrupted, cache, margin, patching.layer_pos_head_vector_patch_setter, "z",
             index_df=pd.DataFrame(places, columns=["layer", "pos", "head"]),
@@ -102,7 +103,7 @@ def test_the_planted_circuit_is_found(planted, planted_pairs):
     whole = sweep.answered.mean(axis=0)
     rows = sweep.to_pandas()
     assert list(whole) == list(rows["answered"]) == list((rows["recovery"] > 0.5).astype(float))
-    noise = dp.patch_sweep(planted, planted_pairs, positions=("answer", "question"), direction="noise")
+    noise = dp.patch_sweep(planted, planted_pairs, sites=["attn_out"], direction="noise")
     np.testing.assert_allclose(table(noise, "attn_out"), everything - np.eye(6)[2], atol=1e-6)
     np.testing.assert_allclose(noise.clean, sweep.clean, atol=1e-9)
     np.testing.assert_allclose(noise.corrupted, sweep.corrupted, atol=1e-9)
@@ -111,10 +112,11 @@ def test_the_planted_circuit_is_found(planted, planted_pairs):
 
 
 def test_gradients_find_the_planted_circuit_too(planted, planted_pairs):
-    exact = dp.patch_sweep(planted, planted_pairs)
-    foretold = dp.attribution_patching(planted, planted_pairs)
+    sites = ("attn_out", "mlp_out", "head_out")
+    exact = dp.patch_sweep(planted, planted_pairs, sites=sites, layers=[1, 2, 3])
+    foretold = dp.attribution_patching(planted, planted_pairs, sites=sites, layers=[1, 2, 3])
     assert foretold.method == "first order"
-    heads = table(foretold, "head_out")
+    heads = np.nan_to_num(table(foretold, "head_out"))
     assert np.unravel_index(heads.argmax(), heads.shape) == (2, 1)
     heads[2, 1] = 0
     np.testing.assert_allclose(heads, 0, atol=1e-9)
@@ -129,12 +131,12 @@ def test_a_gradient_is_the_slope_of_small_patches(double, pairs, site):
     """Against differences: the activation moved a thousandth of the way, in both directions."""
     model = double("llama")
     clean, corrupted = pairs.sides
-    foretold = dp.attribution_patching(
-        model, pairs, sites=[site], layers=[3], positions=("answer", "question")
-    )
-    none = dp.Intervention()
-    taken, known = (sources_of(model, side, none, foretold.cells) for side in (clean, corrupted))
-    step = 1e-3
+    none, step = dp.Intervention(), 1e-3
+    with InDouble():
+        foretold = dp.attribution_patching(
+            model, pairs, sites=[site], layers=[3], positions=("answer", "question")
+        )
+        taken, known = (sources_of(model, side, none, foretold.cells) for side in (clean, corrupted))
     for column, cell in list(enumerate(foretold.cells))[::2]:
         head = None if cell.head < 0 else cell.head
         new, old = (side.at(cell).rows(cell.site, cell.layer, head) for side in (taken, known))
@@ -145,11 +147,12 @@ def test_a_gradient_is_the_slope_of_small_patches(double, pairs, site):
                 cell.site, cell.layer, values if cell.position == "question" else np.array(values),
                 head=head, positions=cell.position,
             )  # fmt: skip
-            (run,) = evaluate(model, corrupted, [moved], [AnswerObserver(pairs.tokens)])
+            with InDouble():
+                (run,) = evaluate(model, corrupted, [moved], [AnswerObserver(pairs.tokens)])
             ends.append(run["answers"][:, 0] - run["answers"][:, 1])
         slope = (ends[0] - ends[1]) / (2 * step)
         np.testing.assert_allclose(
-            foretold.margin[:, column] - foretold.corrupted, slope, rtol=1e-3, atol=1e-5, err_msg=str(cell)
+            foretold.margin[:, column] - foretold.corrupted, slope, rtol=1e-4, atol=1e-6, err_msg=str(cell)
         )
 
 
@@ -157,7 +160,7 @@ def test_patching_a_run_into_itself_changes_nothing(double, pairs):
     model = double("gpt2")
     encoded = dp.ask(model, pairs.clean.questions)
     none = dp.Intervention()
-    cells = cells_of(model, none, ALL, None, ["answer", "question", "all"])
+    cells = cells_of(model, none, ALL, [0, 3], ["answer", "question", "all"])
     own = sources_of(model, encoded, none, cells)
     tokens = tuple(encoded.option_ids)
     runs = [
@@ -173,12 +176,15 @@ def test_patching_a_run_into_itself_changes_nothing(double, pairs):
 @pytest.mark.parametrize("under", [dp.Intervention(), dp.skip(3) + dp.skip(4, part="mlp")])
 def test_patching_everything_is_the_other_run(double, pairs, under):
     model = double("llama")
-    sweep = dp.patch_sweep(model, pairs, sites=["resid_pre", "resid_post"], positions=["all"], under=under)
+    with InDouble():
+        sweep = dp.patch_sweep(
+            model, pairs, sites=["resid_pre", "resid_post"], positions=["all"], under=under
+        )
+        back = dp.patch_sweep(
+            model, pairs, sites=["resid_pre"], positions=["all"], under=under, direction="noise", layers=[0]
+        )
     np.testing.assert_allclose(sweep.margin, sweep.clean[:, None].repeat(len(sweep.cells), 1), atol=1e-9)
     assert {cell.layer for cell in sweep.cells} == set(range(6)) - set(under.removed_blocks)
-    back = dp.patch_sweep(
-        model, pairs, sites=["resid_pre"], positions=["all"], under=under, direction="noise", layers=[0]
-    )
     np.testing.assert_allclose(back.margin[:, 0], back.corrupted, atol=1e-9)
 
 
@@ -233,9 +239,8 @@ def test_places_are_kept_and_found_again(double, pairs, tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("how", [dp.patch_sweep, dp.attribution_patching])
 def test_what_cannot_be_swept_is_refused_before_anything_runs(
-    double, pairs, how, settings, message, monkeypatch
+    double, pairs, how, settings, message, nothing_runs
 ):
-    monkeypatch.setattr("decision_phases.engine.evaluate.walk_all", None)
     with pytest.raises(dp.InputError, match=message):
         how(double("llama"), pairs, **settings)
 
