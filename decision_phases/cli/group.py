@@ -15,6 +15,7 @@ from decision_phases.cli.compare import compare
 from decision_phases.cli.export import export
 from decision_phases.cli.models import models
 from decision_phases.cli.options import DEBUG
+from decision_phases.cli.patch import patch
 from decision_phases.cli.prune import prune
 from decision_phases.cli.questions import questions
 from decision_phases.cli.read import read
@@ -128,5 +129,5 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
 
 
-for _command in (run, read, prune, compare, spaces, repair, export, models, questions):
+for _command in (run, read, prune, compare, spaces, patch, repair, export, models, questions):
     main.add_command(_command)

@@ -12,7 +12,7 @@ from decision_phases.repairs import REPAIRS
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
-COMMANDS = ("run", "read", "prune", "compare", "spaces", "repair", "export", "models", "questions")
+COMMANDS = ("run", "read", "prune", "compare", "spaces", "patch", "repair", "export", "models", "questions")
 SHARED = "--model --questions --scoring --template --show-options --shots --limit --seed --device --dtype --backend"
 KEPT = "--out --resume --quick --no-progress --threads --skip --skip-attention --skip-mlp"
 
