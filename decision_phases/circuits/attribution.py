@@ -109,7 +109,7 @@ class Attribution:
     @property
     def by_head(self) -> bool:
         """Whether attention is taken apart into heads."""
-        return self.contributions.heads.shape[2] > 0
+        return int(self.contributions.heads.shape[2]) > 0
 
     @property
     def survivors(self) -> tuple[int, ...]:

@@ -156,6 +156,23 @@ class Pairs:
         every = [set(s.spans) for side in self.sides for s in side.sequences]
         return tuple(sorted(set.intersection(*every)))
 
+    def check_position(self, position: str) -> None:
+        """Refuse a position that not every prompt has.
+
+        Args:
+            position: A symbolic position.
+
+        Raises:
+            InputError: If it is missing somewhere.
+        """
+        known = ("all", *self.positions)
+        if position not in known:
+            msg = (
+                f"the prompts have no position {position!r} in common; they have {', '.join(known)} (options have "
+                "positions only where the prompt shows them)"
+            )
+            raise InputError(msg)
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a pair.
 

@@ -87,7 +87,7 @@ def _content(model: ModelAccess, encoded: EncodedQuestions, seed: int) -> Pairs:
     def ahead(i: int, j: int) -> bool:
         """Whether question i is answered right among the options of i and j."""
         others = {*encoded.option_ids[i], *encoded.option_ids[j]} - {gold[i]}
-        return best[i][gold[i]] > max(best[i][token] for token in others)
+        return bool(best[i][gold[i]] > max(best[i][token] for token in others))
 
     right = np.array([ahead(i, i) for i in range(len(encoded))])
     together: Bool[np.ndarray, "question question"] = np.zeros((len(encoded),) * 2, dtype=bool)

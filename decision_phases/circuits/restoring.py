@@ -84,6 +84,8 @@ def restore(
             msg = f"pairs are encoded already, so {', '.join(sorted(settings))} cannot be set"
             raise InputError(msg)
         encoded, other = questions.sides
+        for position in positions:
+            questions.check_position(position)
     else:
         encoded, other = ask(access, questions, **settings), None
         if set(positions) != {"answer"}:

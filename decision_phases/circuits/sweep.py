@@ -12,7 +12,7 @@ from decision_phases.circuits.first_order import margin_gradients
 from decision_phases.circuits.paired import Pairs
 from decision_phases.circuits.sweep_result import DIRECTIONS, PatchSweep
 from decision_phases.engine import Store, evaluate
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import unknown_name
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.tasks import EncodedQuestions
@@ -154,14 +154,8 @@ def _prepared(
     clean, corrupted = pairs.sides
     access, variant = as_model(model), under or Intervention()
     cells = cells_of(access, variant, sites, layers, positions)
-    known = ("all", *pairs.positions)
     for cell in cells:
-        if cell.position not in known:
-            msg = (
-                f"the prompts have no position {cell.position!r} in common; they have {', '.join(known)} (options have "
-                "positions only where the prompt shows them)"
-            )
-            raise InputError(msg)
+        pairs.check_position(cell.position)
     base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     return access, base, source, variant, cells
 

@@ -95,14 +95,20 @@ class PatchSweep:
             raise InputError(msg)
         heads = 1 + max(self.cells[i].head for i in chosen)
         shape = (self.n_layers, heads) if site == HEADS else (self.n_layers,)
-        ends = []
-        for values in (self.interval.estimate, self.interval.low, self.interval.high):
+        places = [
+            (cell.layer, cell.head) if site == HEADS else (cell.layer,)
+            for cell in (self.cells[i] for i in chosen)
+        ]
+
+        def spread(values: Float[np.ndarray, " cell"]) -> Float[np.ndarray, "layer ..."]:
             table = np.full(shape, np.nan)
-            for i in chosen:
-                cell = self.cells[i]
-                table[(cell.layer, cell.head) if site == HEADS else (cell.layer,)] = values[i]
-            ends.append(table)
-        return Interval(*ends, self.interval.confidence, self.interval.method)
+            table[tuple(np.array(places).T)] = values[chosen]
+            return table
+
+        found = self.interval
+        return Interval(
+            spread(found.estimate), spread(found.low), spread(found.high), found.confidence, found.method
+        )
 
     def agreement(self, other: PatchSweep) -> pd.DataFrame:
         """Correlate with another sweep over the same places, such as an exact one with one of first order.
@@ -115,12 +121,13 @@ class PatchSweep:
             fewer than three places, or if one sweep is constant), largest_difference of recovery.
 
         Raises:
-            InputError: If the two have no place in common, or are of different pairs or directions.
+            InputError: If the two have no place in common, or are of different pairs, directions or interventions.
         """
         mine, theirs = (dict(zip(s.cells, s.recovery, strict=True)) for s in (self, other))
         shared = [cell for cell in self.cells if cell in theirs]
-        if not shared or self.direction != other.direction or self.pairs.tokens != other.pairs.tokens:
-            msg = "the two sweeps have no place in common, or are of different pairs or directions"
+        mine_is, theirs_is = ((s.direction, s.under, s.pairs.tokens) for s in (self, other))
+        if not shared or mine_is != theirs_is:
+            msg = "the two sweeps have no place in common, or are of different pairs, directions or interventions"
             raise InputError(msg)
         groups = {(cell.site, cell.position): [c for c in shared if (c.site, c.position) == (cell.site, cell.position)]
                   for cell in shared}  # fmt: skip

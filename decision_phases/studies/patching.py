@@ -76,6 +76,8 @@ def run_patching(
     cells_of(model, under, sites, None, positions)
     found = pairs(model, questions, kind=kind, limit=most, least=least, seed=seed, **wording)
     clean, corrupted = found.sides
+    for position in positions:
+        found.check_position(position)
     manifest = Manifest.begin(
         {
             "job": "patch",

@@ -11,7 +11,7 @@ from decision_phases.engine import applied
 from decision_phases.models import InDouble
 from decision_phases.models.gradients import final_residual
 
-QUESTIONS = dp.questions("facts").limit(6, seed=2)
+QUESTIONS = dp.questions("facts").limit(4, seed=2)
 # Norms of either sort, behind the attention too, blocks in parallel, experts, multiplied and capped logits.
 ADDING = ("llama", "gpt2", "gemma2", "gpt_neox", "bloom", "falcon", "granite", "mixtral")
 
@@ -41,12 +41,11 @@ def interventions(model):
     }
 
 
-#: Every family, and every kind of intervention where norms are of either sort or stand behind the attention too.
+#: Every sort of family, and every kind of intervention; the most involved also where norms centre and stand behind.
 CASES = [(family, "intact") for family in ADDING] + [
-    (family, kind)
-    for family in ("llama", "gpt2", "gemma2")
-    for kind in ("cut", "the end is gone", "all is gone", "edits", "maps", "weights")
-]
+    *(("llama", kind) for kind in ("cut", "the end is gone", "all is gone", "edits", "maps", "weights")),
+    ("gpt2", "edits"), ("gpt2", "maps"), ("gemma2", "edits"),
+]  # fmt: skip
 
 
 def margins(model, encoded, under, rival):
@@ -78,8 +77,8 @@ def test_parts_add_up_to_the_margin(double, family, kind):
     assert (found.heads[:, list(under.removed_blocks)] == 0).all()
 
 
-@pytest.mark.parametrize("layer", [0, 3])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("layer", [3])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_layer_is_attributed_as_the_lens_reads_it(double, family, layer):
     model = double(family)
     under = dp.skip(1) + dp.steer("resid_post", 2, vector(7))
