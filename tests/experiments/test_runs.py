@@ -10,6 +10,7 @@ EXPERIMENTS = {
     "surrogates": {"quality.csv", "estimates.csv"},
     "noise": {"noise.csv"},
     "depth": {"pairs.csv", "pairs"},
+    "trained_repairs": {"repairs.csv", "pooled.csv", "differences.csv", "losses.csv"},
 }
 
 
