@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import decision_phases as dp
@@ -77,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
             "pooled": records(together),
             "differences": records(differences),
             "losses": records(losses),
-            "margins": {name: np.nanmean(of["path"], axis=0) for name, of in values.items()},
+            "margins": {name: of["path"].mean(axis=0) for name, of in values.items()},
         }
     )  # fmt: skip
     draw(result, job.out / "figure.png")

@@ -54,7 +54,7 @@ def double():
 def batch(double):
     """Three windows, of unequal length."""
     ordered = sorted(windows(double), key=len)
-    chosen = [ordered[0], *ordered[-2:]]
+    chosen = [replace(w, owner=i) for i, w in enumerate([ordered[0], *ordered[-2:]])]
     assert len({len(window) for window in chosen}) > 1
     return chosen
 
@@ -90,7 +90,8 @@ def test_adapters_merged_are_adapters_applied(family):
             without = model.logits(tokens)
         np.testing.assert_allclose(model.readout(by_adapters[4]), logits, atol=1e-10 if exact else 1e-4)
     assert (logits - without).abs().max() > 1e-2
-    assert [edit.layer for edit in change] == [0, 2, 3, 4]
+    # Without its attention, a layer of experts has no plain linear module left.
+    assert [edit.layer for edit in change] == ([0, 2, 3, 4] if exact else [0, 3, 4])
     names = {name for edit in change for name in edit.value.names}
     assert len(names) >= 4  # also queries, keys and values of joint matrices
 
@@ -187,7 +188,7 @@ def test_training_makes_the_loss_small(tiny):
         "again", ("Is water wet? Yes, it is. Is fire cold? No, it is hot. " * 12,) * 2, half="fit"
     )
     how = {"texts": words, "window": 32, "limit": 12}
-    settings = {"steps": 40, "rate": 2e-2, "rank": 8, "neighbours": None, "clip": 10.0, "lens": 8}
+    settings = {"steps": 24, "rate": 2e-2, "rank": 8, "neighbours": None, "clip": 10.0, "lens": 8}
     learnt = repair(tiny, CUT, method=short(**settings), **how)
     first, last = learnt.fit.losses[0], learnt.fit.losses[-1]
     assert last < 0.75 * first
@@ -247,7 +248,7 @@ def test_repairs_of_both_kinds_stand_in_one_table(tiny):
     np.testing.assert_allclose(
         found.of("lora_distil").margins, read(tiny, some, under=CUT + alone).final.margin, atol=1e-6
     )
-    assert found.to_dict()["rows"][3]["fit"]["losses"] == list(alone.fit.losses)
+    assert found.to_dict()["rows"][3]["fit"]["losses"] == alone.fit.losses
     assert found.to_pandas().set_index("method").loc["lora_distil", "parameters"] == alone.fit.parameters
     assert not set(LORAS) & set(MAPS)  # what is compared when nothing is named
 
