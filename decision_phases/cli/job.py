@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -155,14 +154,12 @@ def _cleared(folder: Path | None, *, made: bool) -> Iterator[Path | None]:
 
 def _left_behind(folder: Path, command: str) -> str:
     """Write the report of what there is, and say how to continue."""
+    from decision_phases.store import to_continue
+
     if not (folder / "manifest.json").is_file():
         return "nothing was written yet"
     what = "there are no results yet"
     if (folder / "summary.json").is_file():
         illustrate(folder)
         what = f"what is finished is kept, and {folder / 'report.html'} shows it"
-    words = shlex.split(command)
-    more = [] if "--resume" in words else ["--resume"]
-    if not any(word == "--out" or word.startswith("--out=") for word in words):
-        more += ["--out", str(folder)]
-    return f"{what}\ncontinue with: {shlex.join([*words, *more])}"
+    return f"{what}\ncontinue with: {to_continue(command, folder)}"

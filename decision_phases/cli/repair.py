@@ -1,19 +1,27 @@
-"""`decision-phases repair`: maps that make up for a cut, compared."""
+"""`decision-phases repair`: what makes up for a cut, compared."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from decision_phases.cli import options
-from decision_phases.cli.arguments import cut_from
+from decision_phases.cli.arguments import cut_from, names_in
 from decision_phases.cli.job import load_model, spread
 
+if TYPE_CHECKING:  # help should not wait for torch
+    from decision_phases.repairs import Repair
 
-@click.command(short_help="Fit maps in place of removed parts, and see what they give back.")
+#: Option → the setting of a repair that it gives.
+_TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank"}
+
+
+@click.command(short_help="Make up for removed parts by maps or by training, and see what that gives back.")
 @options.model
 @options.cutting
 @click.option(
@@ -21,7 +29,26 @@ from decision_phases.cli.job import load_model, spread
     default="all",
     show_default=True,
     metavar="NAME,NAME",
-    help="Repairs, as listed above; several with commas, or all.",
+    help="Repairs, as listed above; several with commas, or all: those that take seconds, none of lora.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Steps of training, for bottleneck and lora.  [default: as listed above]",
+)
+@click.option(
+    "--lr",
+    "rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATE",
+    help="Learning rate of that training at its start; it falls to 0.  [default: 0.001]",
+)
+@click.option(
+    "--rank",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Directions of a matrix that lora can change.  [default: 8]",
 )
 @click.option(
     "--texts",
@@ -70,10 +97,11 @@ from decision_phases.cli.job import load_model, spread
 @options.debug
 @click.pass_context
 def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
-    """Fit maps that make up for removed parts, on texts without labels, and compare what they give back.
+    """Make up for removed parts, on texts without labels, and compare what that gives back.
 
     A run of removed blocks gets one map in its place, fitted so that what leaves it is what left the blocks in the
-    intact model. All repairs stand beside doing nothing and the intact model, on the same questions and texts.
+    intact model. Or the two blocks on either side of it are trained (lora, which needs the package peft). All repairs
+    stand beside doing nothing and the intact model, on the same questions and texts.
 
     \b
     mean_bias          adds the mean of what the cut leaves out
@@ -84,27 +112,34 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
     affine             any linear map with a bias, by least squares
     relative_ghost     as ghost, but all tokens count alike, however long their vectors are
     relative_affine    as affine, but all tokens count alike
-    bottleneck         a small trained network
+    bottleneck         a small trained network (1000 steps)
+
+    \b
+    Only when named, because they train the model (200 steps of 512 tokens, over the windows again and again):
+    lora               low-rank changes of weights, trained on the text
+    lora_distil        the same, trained to predict what the intact model predicts
+    lora_trajectory    the same, and to keep the stream at every layer
+    lora_lens          the same, and to keep what the logit lens says at every layer
 
     \b
     Examples:
       decision-phases repair --skip 10-12
       decision-phases repair --skip 10-12,20 --method ghost,linear_patch --limit all
+      decision-phases repair --skip 10-12 --method relative_ghost,lora_distil --windows 800 --steps 400
       decision-phases repair --skip-attention 5,8 --skip-mlp 20 --texts mine.txt --out runs/repaired
 
-    The folder holds repairs.json, repairs.parquet, figures/repairs.png, manifest.json, and the fitted maps in
+    The folder holds repairs.json, repairs.parquet, figures/repairs.png, manifest.json, and what was fitted in
     fitted/<method>/, for dp.Intervention.load. `decision-phases export --maps` writes a repaired model.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     cut = cut_from(given)
     if not cut:
         raise click.UsageError("nothing is removed: give --skip, --skip-attention or --skip-mlp.", ctx)
-    from decision_phases.repairs import REPAIRS, find_repair
+    from decision_phases.repairs import MAPS, find_repair
     from decision_phases.studies.repairing import run_repairs
     from decision_phases.tasks import questions as find
 
-    names = tuple(REPAIRS) if method == "all" else tuple(dict.fromkeys(n.strip() for n in method.split(",")))
-    for name in names:
-        find_repair(name)
+    names = MAPS if method == "all" else names_in(method)
+    methods = trained_as([find_repair(name) for name in names], given)
     every = find(given["questions"])
     limit = len(every) if given["limit"] == "all" else min(given["limit"], len(every))
     model = load_model(given)
@@ -113,7 +148,7 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
             model,
             cut,
             every.limit(limit, given["seed"]),
-            methods=names,
+            methods=methods,
             texts=given["texts"],
             window=given["window"],
             limit=given["windows"],
@@ -129,3 +164,31 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
             shots=given["shots"],
         )
     click.echo(f"{found}\n\nfolder  {folder}\nfigure  {folder / 'figures' / 'repairs.png'}")
+
+
+def trained_as(repairs: list[Repair], given: Mapping[str, Any]) -> list[Repair]:
+    """Give repairs the settings of training that were typed.
+
+    Args:
+        repairs: The repairs.
+        given: Values of `--steps`, `--lr` and `--rank`; None where they were not typed.
+
+    Returns:
+        The repairs; those that are not trained, or have no such setting, as they were.
+
+    Raises:
+        UsageError: If an option is of no use to any of them.
+    """
+    typed = {name: given[name] for name in _TRAINING if given[name] is not None}
+    settings = [{field.name for field in fields(repair)} for repair in repairs]
+    for name in typed:
+        if not any(name in own for own in settings):
+            msg = (
+                f"{_TRAINING[name]} is of no use to {', '.join(repair.name for repair in repairs)}; it is for what is "
+                "trained, such as --method lora."
+            )
+            raise click.UsageError(msg)
+    return [
+        replace(repair, **{name: value for name, value in typed.items() if name in own})
+        for repair, own in zip(repairs, settings, strict=True)
+    ]

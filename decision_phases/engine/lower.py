@@ -16,7 +16,9 @@ from decision_phases.interventions import (
     Array,
     Bottleneck,
     Edit,
+    Held,
     Intervention,
+    LowRank,
     Noise,
     PerQuestion,
     Weights,
@@ -172,13 +174,34 @@ def replaced_weights(model: ModelAccess, edits: Sequence[Edit]) -> Iterator[None
             own = model.parameters(edit.layer)
             for name, array in edit.value.parameters:
                 parameter = own[name]
-                new = torch.from_numpy(array.data.copy()).to(parameter.device)
                 undo.append((parameter, parameter.data))
-                parameter.data = parameter.data * new if new.dtype == torch.bool else new.to(parameter.dtype)
+                parameter.data = changed(parameter.data, array)
         yield
     finally:
         for parameter, old in reversed(undo):
             parameter.data = old
+
+
+def changed(parameter: Tensor, held: Held) -> Tensor:
+    """What an edit of weights makes of a parameter.
+
+    Args:
+        parameter: Its value.
+        held: What the edit holds of it, of the same shape.
+
+    Returns:
+        The new value, in the number format of the old one and where that is.
+
+    Example:
+        >>> by_hand = LowRank(Array.of([[1.0]], "left"), Array.of([[0.5, 2.0]], "right"))
+        >>> changed(torch.ones(1, 2), by_hand).tolist()
+        [[1.5, 3.0]]
+    """
+    if isinstance(held, LowRank):
+        wide = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
+        return (wide + like(held.left.data, wide) @ like(held.right.data, wide)).to(parameter.dtype)
+    new = torch.from_numpy(held.data.copy()).to(parameter.device)
+    return parameter * new if new.dtype == torch.bool else new.to(parameter.dtype)
 
 
 def _at_resid_mid(edit: Edit, rows: Rows | None) -> list[Hook]:

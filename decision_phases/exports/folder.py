@@ -19,13 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from decision_phases.engine import applied
-from decision_phases.engine.lower import check_variant
+from decision_phases.engine.lower import changed, check_variant
 from decision_phases.errors import InputError, ParityError
 from decision_phases.exports.card import mergekit_recipe, model_card
 from decision_phases.exports.check import cached_difference, of_plain
-from decision_phases.exports.shorten import block_prefix, shortened
+from decision_phases.exports.shorten import shortened
 from decision_phases.interventions import Intervention, Weights
 from decision_phases.models import ModelAccess, as_model
+from decision_phases.models.block_list import block_prefix
 from decision_phases.models.loading import cast
 from decision_phases.models.parity import TOLERANCE
 from decision_phases.store import versions, write_json
@@ -195,9 +196,7 @@ def _replaced(hf: nn.Module, under: Intervention) -> dict[str, Tensor] | None:
             plain = f"{prefix}.{edit.layer}.{name.replace('._original_component', '')}"
             if plain not in own or tuple(own[plain].shape) != array.shape:
                 return None
-            new = torch.from_numpy(array.data.copy())
-            old = values.get(plain, own[plain])
-            values[plain] = old * new if new.dtype == torch.bool else new.to(old.dtype)
+            values[plain] = changed(values.get(plain, own[plain]), array)
     return values
 
 

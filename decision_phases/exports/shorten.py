@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import format_layers
+from decision_phases.models.block_list import block_prefix
 from decision_phases.models.loading import cast
 
 
@@ -63,41 +64,6 @@ def shortened(hf: nn.Module, removed: Collection[int], replaced: Mapping[str, Te
     made.eval()
     result: nn.Module = made
     return result
-
-
-def block_prefix(hf: nn.Module) -> str:
-    """Find where a Hugging Face model keeps its blocks.
-
-    Args:
-        hf: The model.
-
-    Returns:
-        The path of the list of blocks.
-
-    Raises:
-        InputError: If there is no one list as long as the configuration says.
-
-    Example:
-        >>> from decision_phases.models import tiny_hf
-        >>> block_prefix(tiny_hf("llama")), block_prefix(tiny_hf("bloom"))
-        ('model.layers', 'transformer.h')
-    """
-    model: Any = hf
-    count = getattr(model.config, "num_hidden_layers", None)
-    found = [
-        path
-        for path, part in hf.named_modules()
-        if isinstance(part, nn.ModuleList) and len(part) == count and any(True for _ in part.parameters())
-    ]
-    depth = min((path.count(".") for path in found), default=0)
-    outermost = [path for path in found if path.count(".") == depth]
-    if len(outermost) != 1:
-        msg = (
-            f"{type(model).__name__} has {len(outermost)} lists of {count} blocks, so it is not known which to make "
-            "shorter; only models with one list of blocks can be exported"
-        )
-        raise InputError(msg)
-    return str(outermost[0])
 
 
 def shortened_config(config: Any, n_layers: int, kept: Sequence[int]) -> Any:

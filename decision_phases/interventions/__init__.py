@@ -16,11 +16,12 @@ from decision_phases.interventions.edit import ACTIVATIONS, OPS, PARTS, SITES, E
 from decision_phases.interventions.flags import cut_from_flags
 from decision_phases.interventions.intervention import Intervention
 from decision_phases.interventions.layer_sets import format_layers, layer_runs, parse_layers
+from decision_phases.interventions.low_rank import LowRank
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.measured import mean, patch, resample
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.positions import POSITIONS, check_position, resolve
-from decision_phases.interventions.values import Affine, Bottleneck, Noise, Value, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Held, Noise, Value, Weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,7 +34,9 @@ __all__ = [
     "Bottleneck",
     "Captured",
     "Edit",
+    "Held",
     "Intervention",
+    "LowRank",
     "Mask",
     "Noise",
     "PerQuestion",

@@ -206,7 +206,7 @@ def weights(layer: SupportsIndex, parameters: Mapping[str, Any]) -> Intervention
         layer: The 0-based layer.
         parameters: Name of the parameter within the block, as `ModelAccess.parameters` lists them
             ("mlp.down_proj.weight"), to its replacement, of the same shape: numbers replace it; booleans are a
-            mask, which sets it to 0 where it is False.
+            mask, which sets it to 0 where it is False; a LowRank is added to it.
 
     Returns:
         The intervention.

@@ -21,7 +21,7 @@ OPS: Mapping[str, str] = {
     "map": "replace the activation x by x @ weight + bias, or by what a bottleneck makes of it",
     "resample": "replace the activation by that of another question, drawn with a seed",
     "noise": "add Gaussian noise, seeded by question and layer",
-    "weights": "replace or mask named parameters of the block",
+    "weights": "replace, mask or add to named parameters of the block",
 }
 SITES: Mapping[str, str] = {
     "block": "a whole block",

@@ -13,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 from decision_phases.errors import InputError
 from decision_phases.interventions.arrays import Array
 from decision_phases.interventions.edit import Edit, whole_number
+from decision_phases.interventions.low_rank import LowRank
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
-from decision_phases.interventions.values import Affine, Bottleneck, Noise, Value, Weights
+from decision_phases.interventions.values import Affine, Bottleneck, Held, Noise, Value, Weights
 
 FORMAT = "decision_phases.intervention"
 VERSION = 1
@@ -114,7 +115,7 @@ def arrays_of(edits: Iterable[Edit]) -> dict[str, Shaped[np.ndarray, "..."]]:
         elif isinstance(value, Bottleneck):
             held = value.arrays
         elif isinstance(value, Weights):
-            held = tuple(array for _, array in value.parameters)
+            held = tuple(array for _, kept in value.parameters for array in _arrays(kept))
         found |= {
             array.content_hash: array.packed if isinstance(array, Mask) else array.data
             for array in held
@@ -205,10 +206,16 @@ def _encode(value: Value) -> Any:
     return value
 
 
-def _encode_parameter(array: Array | Mask) -> Any:
-    if isinstance(array, Mask):
-        return {"mask": array.content_hash, "shape": array.shape}
-    return array.content_hash
+def _arrays(held: Held) -> tuple[Array | Mask, ...]:
+    return (held.left, held.right) if isinstance(held, LowRank) else (held,)
+
+
+def _encode_parameter(held: Held) -> Any:
+    if isinstance(held, LowRank):
+        return {"left": held.left.content_hash, "right": held.right.content_hash}
+    if isinstance(held, Mask):
+        return {"mask": held.content_hash, "shape": held.shape}
+    return held.content_hash
 
 
 def _check_keys(item: Any, expected: tuple[str, ...], name: str) -> None:
@@ -255,9 +262,12 @@ def _decode(item: Any, name: str, arrays: Arrays) -> Value:
     )
 
 
-def _decode_parameter(item: Any, name: str, arrays: Arrays) -> Array | Mask:
+def _decode_parameter(item: Any, name: str, arrays: Arrays) -> Held:
     if not isinstance(item, dict):
         return _lookup(item, name, arrays)
+    if "left" in item:
+        _check_keys(item, ("left", "right"), name)
+        return LowRank(_lookup(item["left"], name, arrays), _lookup(item["right"], name, arrays))
     _check_keys(item, ("mask", "shape"), name)
     bits = _found(item["mask"], name, arrays).tobytes()
     return _checked(Mask(tuple(whole_number(size, "size") for size in item["shape"]), bits), item["mask"])

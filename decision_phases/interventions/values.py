@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions.arrays import Array, Key
+from decision_phases.interventions.low_rank import LowRank
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
 
@@ -14,6 +15,10 @@ RELATIVE_TO: Mapping[str, str] = {
     "token_std": "the noise has `variance` times the variance of the token's activation over its channels",
     "absolute": "the noise has `variance`, in the squared units of the activation",
 }
+
+
+#: What an edit of weights holds of one parameter.
+Held: TypeAlias = Array | Mask | LowRank
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,9 @@ class Weights:
     """Hold replacements for parameters of one block, by their names within the block.
 
     Attributes:
-        parameters: Pairs of name and Array or Mask, sorted by name. An array of numbers replaces the parameter;
-            where a mask is False the parameter becomes 0. An array of booleans is kept as a mask.
+        parameters: Pairs of name and Array, Mask or LowRank, sorted by name. An array of numbers replaces the
+            parameter; where a mask is False the parameter becomes 0; a change of low rank is added to it. An array of
+            booleans is kept as a mask.
 
     Raises:
         InputError: If there is no parameter, or a name is empty or given twice.
@@ -167,7 +173,7 @@ class Weights:
         ('mlp.weight',)
     """
 
-    parameters: tuple[tuple[str, Array | Mask], ...]
+    parameters: tuple[tuple[str, Held], ...]
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.parameters]
@@ -183,7 +189,7 @@ class Weights:
         """Return replacements from a mapping of names to arrays.
 
         Args:
-            parameters: Name within the block to array, numbers or booleans.
+            parameters: Name within the block to array, numbers or booleans, or to a LowRank.
 
         Returns:
             The replacements.
@@ -196,7 +202,10 @@ class Weights:
             ('a', 'b')
         """
         return cls(
-            tuple((name, Array.of(values, f"parameter {name!r}")) for name, values in parameters.items())
+            tuple(
+                (name, values if isinstance(values, LowRank) else Array.of(values, f"parameter {name!r}"))
+                for name, values in parameters.items()
+            )
         )
 
     @property
@@ -220,8 +229,8 @@ class Weights:
         return ("weights", tuple((name, array.content_hash) for name, array in self.parameters))
 
 
-def _as_mask(array: Array | Mask) -> Array | Mask:
-    return Mask.of(array.data) if array.data.dtype.kind == "b" and isinstance(array, Array) else array
+def _as_mask(array: Held) -> Held:
+    return Mask.of(array.data) if isinstance(array, Array) and array.data.dtype.kind == "b" else array
 
 
 Value: TypeAlias = float | Array | PerQuestion | Noise | Affine | Bottleneck | Weights | None

@@ -10,7 +10,7 @@ from decision_phases.plots.open_margin import margin_by_step
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
 from decision_phases.plots.ranking import ScorePanel, unit_scores
-from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison
+from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison, training_loss
 from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
 from decision_phases.plots.sparsity import sparsity_by_layer
 from decision_phases.plots.style import save_figure
@@ -40,6 +40,7 @@ __all__ = [
     "space_panels",
     "sparsity_by_layer",
     "strategy_areas",
+    "training_loss",
     "transition_path",
     "unit_scores",
     "unit_values",

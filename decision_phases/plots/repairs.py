@@ -59,6 +59,35 @@ def fit_errors(
     return figure
 
 
+def training_loss(losses: Sequence[float], *, title: str = "Training") -> Figure:
+    """Return the loss of a training, step by step.
+
+    Args:
+        losses: The loss of every step.
+        title: Heading.
+
+    Returns:
+        A figure of one panel.
+
+    Raises:
+        InputError: If there was no step.
+
+    Example:
+        >>> training_loss([3.0, 2.0, 1.5]).axes[0].get_xlabel()
+        'step'
+    """
+    if not losses:
+        raise InputError("there was no step of training, so there is no loss to draw.")
+    with house_style():
+        figure = new_figure(6.4, 3.2)
+        axes = figure.add_subplot()
+        axes.plot(range(1, len(losses) + 1), losses, color=LIGHT.positive, linewidth=1.2)
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.0)
+    return figure
+
+
 @dataclass(frozen=True)
 class RepairPoint:
     """One repaired model, the cut model or the intact one.

@@ -12,24 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from decision_phases.engine.maps import bottleneck
 from decision_phases.errors import InputError
 from decision_phases.interventions import Array, Bottleneck
-from decision_phases.repairs.contract import Fitted, Fitter, Job, Missed, Repair
-from decision_phases.store.files import replacing
+from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed
+from decision_phases.repairs.trainer import Course, check_checkpoint, train
 
 _NAMES = ("down", "hidden", "up", "bias")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _ROWS = 4096
 
 
 @dataclass(frozen=True)
-class TrainedBottleneck(Repair):
+class TrainedBottleneck(MapRepair):
     """x + gelu(x̂ @ down + hidden) @ up + bias, with x̂ = x / rms(x), trained with Adam from "no change".
 
     The loss is ‖y − map(x)‖² / ‖y‖² of each token, averaged: a few tokens of huge norm, which every trained model has,
@@ -62,20 +58,20 @@ class TrainedBottleneck(Repair):
         if min(self.hidden, self.steps, self.batch, self.every) < 1 or self.rate <= 0:
             msg = f"{self} has a setting that is not above 0; all of them must be"
             raise InputError(msg)
-        if job.checkpoint is not None and job.checkpoint.exists():
-            _read(job.checkpoint, self.key_of(job))
+        check_checkpoint(self.course(job), job.checkpoint)
         return _Training(self, job)
 
-    def key_of(self, job: Job) -> str:
-        """Identify everything that decides the result.
+    def course(self, job: Job) -> Course:
+        """How it is trained.
 
         Args:
             job: What is asked.
 
         Returns:
-            A text.
+            The steps, with a key that identifies everything that decides the result.
         """
-        return f"{job.key} {self.hidden} {self.steps} {self.batch} {self.rate} {job.seed}"
+        key = f"{job.key} {self.hidden} {self.steps} {self.batch} {self.rate} {job.seed}"
+        return Course(self.name, self.steps, self.rate, self.every, key=key)
 
 
 class _Training(Fitter):
@@ -107,26 +103,15 @@ class _Training(Fitter):
             self.clear()
 
     def _train(self) -> dict[str, Tensor]:
-        repair, job = self.repair, self.job
         parameters = self._start()
-        optimizer = torch.optim.Adam(parameters.values(), lr=repair.rate)
-        first = self._resume(parameters, optimizer)
-        bar = tqdm(total=repair.steps, initial=first, disable=not job.progress, unit="step", desc=repair.name)
-        with bar, torch.enable_grad():
-            for step in range(first, repair.steps):
-                for group in optimizer.param_groups:
-                    group["lr"] = repair.rate * 0.5 * (1 + np.cos(np.pi * step / repair.steps))
-                drawn = np.random.default_rng([job.seed, step]).integers(0, self.taken, repair.batch)
-                x, y = self._rows(np.sort(drawn))
-                loss = self._misses(parameters, x, y).div(y.square().sum(-1)).mean()
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                optimizer.step()
-                bar.update()
-                if job.checkpoint is not None and (
-                    (step + 1) % repair.every == 0 or step + 1 == repair.steps
-                ):
-                    self._keep(parameters, optimizer, step + 1)
+
+        def loss(step: int) -> Tensor:
+            drawn = np.random.default_rng([self.job.seed, step]).integers(0, self.taken, self.repair.batch)
+            x, y = self._rows(np.sort(drawn))
+            return self._misses(parameters, x, y).div(y.square().sum(-1)).mean()
+
+        course = self.repair.course(self.job)
+        train(course, parameters, loss, checkpoint=self.job.checkpoint, progress=self.job.progress)
         return parameters
 
     def _start(self) -> dict[str, Tensor]:
@@ -162,39 +147,6 @@ class _Training(Fitter):
     def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         for begin in range(0, self.taken, _ROWS):
             yield self._rows(slice(begin, min(begin + _ROWS, self.taken)))
-
-    def _keep(self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Adam, step: int) -> None:
-        assert self.job.checkpoint is not None
-        tensors = {name: p.detach().cpu() for name, p in parameters.items()}
-        for name, p in parameters.items():
-            tensors |= {f"{name}.{moment}": optimizer.state[p][moment].cpu() for moment in _MOMENTS}
-        with replacing(self.job.checkpoint) as work:
-            save_file(tensors, work, metadata={"key": self.repair.key_of(self.job), "step": str(step)})
-
-    def _resume(self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Adam) -> int:
-        """Put in what an earlier training left, and give the step to go on with."""
-        if self.job.checkpoint is None or not self.job.checkpoint.exists():
-            return 0
-        tensors, step = _read(self.job.checkpoint, self.repair.key_of(self.job))
-        for name, p in parameters.items():
-            p.data.copy_(tensors[name])
-            optimizer.state[p] = {"step": torch.tensor(float(step))} | {
-                moment: tensors[f"{name}.{moment}"].to(p.device) for moment in _MOMENTS
-            }
-        return step
-
-
-def _read(path: Path, key: str) -> tuple[dict[str, Tensor], int]:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    if metadata.get("key") != key:
-        msg = (
-            f"{path} is the checkpoint of another repair (another model, cut, text, seed or setting); give another "
-            "folder, or none"
-        )
-        raise InputError(msg)
-    return tensors, int(metadata["step"])
 
 
 BOTTLENECK = TrainedBottleneck(

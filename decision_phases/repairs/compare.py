@@ -15,9 +15,9 @@ from decision_phases.readout import DecisionObserver, Decisions, Perplexity, ask
 from decision_phases.readout.ask import Questions
 from decision_phases.repairs.comparison import INTACT, NOTHING, RepairComparison, RepairRow
 from decision_phases.repairs.contract import Repair
-from decision_phases.repairs.fitting import fit_all
+from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
-from decision_phases.repairs.registry import REPAIRS, find_repair
+from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.repair import Texts, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
 
@@ -46,7 +46,7 @@ def compare_repairs(
     Args:
         model: What `load` gives or takes.
         cut: The removals.
-        methods: Names in `REPAIRS`, or repairs with names of their own; all by default.
+        methods: Names in `REPAIRS`, or repairs with names of their own; by default `MAPS`, which take seconds.
         questions: A name, a file, questions, or encoded questions. They fit nothing: all of them measure.
         texts: What `dp.texts` takes, as a whole set: one half fits, the other measures.
         window: Tokens in a window of the texts.
@@ -75,7 +75,7 @@ def compare_repairs(
     """
     access = as_model(model)
     places = places_of(access, cut)
-    asked = [find_repair(method) for method in (REPAIRS if methods is None else methods)]
+    asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
     names = [repair.name for repair in asked]
     if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
         msg = (

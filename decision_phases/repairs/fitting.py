@@ -1,4 +1,4 @@
-"""Fitting several repairs of one cut, running the model as rarely as possible."""
+"""Fitting several maps of one cut, running the model as rarely as possible."""
 
 from __future__ import annotations
 
@@ -10,44 +10,20 @@ from pathlib import Path
 
 import torch
 
-from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.interventions.builders import single
 from decision_phases.models import ModelAccess
-from decision_phases.pruning.criteria.data import Data
-from decision_phases.repairs.contract import Fitter, Job, Repair
+from decision_phases.repairs.contract import Fitter, Job, MapRepair, Source
 from decision_phases.repairs.places import Place
 from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
 from decision_phases.repairs.stream import Chunk, stream
-
-
-@dataclass(frozen=True)
-class Source:
-    """The texts that repairs are fitted to, and how they were cut.
-
-    Attributes:
-        data: The windows.
-        name: Name of the texts.
-        content_hash: Hash of the texts.
-        window: Most tokens in a window.
-    """
-
-    data: Data = field(repr=False)
-    name: str
-    content_hash: str
-    window: int
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens."""
-        return sum(map(len, self.data.sequences))
 
 
 @dataclass
 class _Progress:
     """What is fitted of one repair so far."""
 
-    repair: Repair
+    repair: MapRepair
     maps: Intervention = field(default_factory=Intervention)
     under: Intervention = field(default_factory=Intervention)
     places: list[PlaceFit] = field(default_factory=list)
@@ -91,11 +67,11 @@ class _Open:
         )
 
 
-def fit_all(
+def fit_maps(
     model: ModelAccess,
     cut: Intervention,
     places: Sequence[Place],
-    repairs: Sequence[Repair],
+    repairs: Sequence[MapRepair],
     source: Source,
     *,
     sequential: bool,
@@ -103,7 +79,7 @@ def fit_all(
     checkpoint: Path | None,
     progress: bool,
 ) -> tuple[FittedRepair, ...]:
-    """Fit repairs of one cut.
+    """Fit maps that make up for one cut.
 
     What enters a map is read in the intact model, or with `sequential` in the model as cut and repaired before it; what
     should leave it always in the intact model. Repairs that need the same runs share them.
@@ -112,7 +88,7 @@ def fit_all(
         model: The model.
         cut: The cut.
         places: Where its maps are.
-        repairs: The repairs.
+        repairs: The repairs, which have passed their checks.
         source: The texts.
         sequential: Whether every map is fitted on the model as repaired before it.
         seed: Of everything random.
@@ -123,9 +99,8 @@ def fit_all(
         The fitted repairs, in the order given.
 
     Raises:
-        InputError: If there are fewer tokens than a repair needs, or they do not determine it.
+        InputError: If the tokens do not determine a map.
     """
-    check_tokens(model, repairs, source)
     all_of_them = [_Progress(repair) for repair in repairs]
     key = f"{model.fingerprint} {cut.key} {source.content_hash} {source.window} {source.tokens} {sequential}"
     rounds = [[place] for place in places] if sequential else [list(places)]
@@ -156,28 +131,6 @@ def fit_all(
     return tuple(_result(model, cut, of, source, sequential=sequential, seed=seed) for of in all_of_them)
 
 
-def check_tokens(model: ModelAccess, repairs: Iterable[Repair], source: Source) -> None:
-    """Refuse texts that are too short to determine a repair, before anything runs.
-
-    Args:
-        model: The model.
-        repairs: The repairs.
-        source: The texts.
-
-    Raises:
-        InputError: Naming what is missing.
-    """
-    for repair in repairs:
-        needed = repair.tokens_needed(model.d_model)
-        if source.tokens < needed:
-            msg = (
-                f"{repair.name} has {repair.n_parameters(model.d_model)} parameters at the width {model.d_model} and "
-                f"needs at least {needed} tokens, better ten times as many; {source.name} gives {source.tokens} in "
-                f"{len(source.data.sequences)} windows. Give more text, or a larger limit="
-            )
-            raise InputError(msg)
-
-
 def _reads(jobs: Iterable[_Open]) -> Mapping[Intervention, Sequence[tuple[str, int]]]:
     """Intervention → where to read under it; the intact model first."""
     wanted: dict[Intervention, list[tuple[str, int]]] = {Intervention(): []}
@@ -196,7 +149,7 @@ def _share(jobs: Iterable[_Open], seconds: Mapping[Intervention, float]) -> None
         of.seconds += sum(seconds[variant] for variant in variants)
 
 
-def _file(folder: Path | None, repair: Repair, place: Place) -> Path | None:
+def _file(folder: Path | None, repair: MapRepair, place: Place) -> Path | None:
     return None if folder is None else folder / f"{repair.name}-{place.site}-{place.layer}.safetensors"
 
 

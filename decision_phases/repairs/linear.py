@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import Affine, Array
-from decision_phases.repairs.contract import Fitted, Fitter, Job, Missed, Repair
+from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed
 from decision_phases.repairs.hadamard import hadamard
 from decision_phases.repairs.moments import Gathering, Moments
 
@@ -25,7 +25,7 @@ Change: TypeAlias = tuple[Float[np.ndarray, "d d"] | None, Float[np.ndarray, " d
 
 
 @dataclass(frozen=True)
-class LinearRepair(Repair):
+class LinearRepair(MapRepair):
     """A map x + x M + b that follows from the moments.
 
     Attributes:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from decision_phases.errors import unknown_name
 from decision_phases.repairs.bottleneck import BOTTLENECK
-from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.contract import MapRepair, Repair
 from decision_phases.repairs.linear import (
     AFFINE,
     DIAGONAL,
@@ -18,17 +18,20 @@ from decision_phases.repairs.linear import (
     RELATIVE_AFFINE,
     RELATIVE_GHOST,
 )
+from decision_phases.repairs.lora import LORA, LORA_DISTIL, LORA_LENS, LORA_TRAJECTORY
 
-#: Maps that make up for a cut, fitted on texts without labels.
+#: What makes up for a cut, fitted or trained on texts without labels.
 REPAIRS: Mapping[str, Repair] = MappingProxyType(
     {
         repair.name: repair
         for repair in (
             MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE,
-            BOTTLENECK,
+            BOTTLENECK, LORA, LORA_DISTIL, LORA_TRAJECTORY, LORA_LENS,
         )
     }
 )  # fmt: skip
+#: Those that put maps in the place of what is removed: they take seconds. The others train the model and need peft.
+MAPS: tuple[str, ...] = tuple(name for name, found in REPAIRS.items() if isinstance(found, MapRepair))
 
 
 def find_repair(given: str | Repair) -> Repair:

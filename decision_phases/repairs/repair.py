@@ -1,4 +1,4 @@
-"""`repair`: fit maps that make up for a cut, on texts and without labels."""
+"""`repair`: fit or train what makes up for a cut, on texts and without labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.data import text_data
-from decision_phases.repairs.contract import Repair
-from decision_phases.repairs.fitting import Source, fit_all
+from decision_phases.repairs.contract import Repair, Source
+from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import find_repair
 from decision_phases.repairs.result import FittedRepair
@@ -33,10 +33,12 @@ def repair(
     checkpoint: str | Path | None = None,
     progress: bool = False,
 ) -> FittedRepair:
-    """Fit maps that make up for a cut: at every gap, from what enters it to what left it in the intact model.
+    """Make up for a cut: by maps, at every gap from what enters it to what left it in the intact model, or by training.
 
     A run of removed blocks gets one map in its place; so does every layer that lost its attention or its MLP. Sums over
-    tokens are gathered in float64 a few windows at a time, so that no text is too long.
+    tokens are gathered in float64 a few windows at a time, so that no text is too long. The methods that begin with
+    "lora" put no map in; they train the blocks around the cut by low-rank adapters (`LoraRepair` has their settings)
+    and give what these add to the weights.
 
     Args:
         model: What `load` gives or takes.
@@ -47,19 +49,21 @@ def repair(
         texts: What `dp.texts` takes; of a whole set the fit half is used, so that the other half can measure.
         window: Tokens in a window, BOS included.
         limit: Use at most this many windows, drawn without replacement; None for all.
-        sequential: Fit the maps of several gaps from left to right, each on the model as it is repaired so far.
+        sequential: Fit maps of several gaps from left to right, each on the model as it is repaired so far.
             Otherwise each is fitted on the intact model, as published.
         seed: Of everything random.
-        checkpoint: For trained repairs: a folder from which an interrupted training is continued.
+        checkpoint: For what is trained: a folder from which an interrupted training is continued, bit for bit at an
+            equal number of threads.
         progress: Show bars.
 
     Returns:
-        The maps as an intervention, without the cut: `cut + repair` is the repaired model. `.fit` says how it came
-        about: errors, tokens, seconds, parameters.
+        What makes up for the cut as an intervention, without the cut: `cut + repair` is the repaired model. `.fit` says
+        how it came about: errors or losses, tokens, seconds, parameters.
 
     Raises:
         InputError: Before anything runs, if the cut leaves nothing or is none, or there are fewer tokens than the width
-            needs; afterwards, if the tokens do not determine the map.
+            needs, or the model cannot be trained; afterwards, if the tokens do not determine the map.
+        MissingPackageError: If a method needs a package that is not installed.
 
     Example:
         >>> from decision_phases.interventions import skip

@@ -47,7 +47,7 @@ class Fit:
         model: Name of the model.
         fingerprint: Hash of its weights.
         cut: The cut.
-        places: One row a map.
+        places: One row a map; none where no map is added.
         texts: Name of the texts.
         texts_hash: Hash of the texts.
         windows: Number of windows.
@@ -55,8 +55,10 @@ class Fit:
         window: Most tokens in a window.
         sequential: Whether each map was fitted on the model as repaired before it.
         seed: Of everything random.
-        parameters: Numbers added to the model.
+        parameters: Numbers that were fitted. Maps add as many to the model; what is merged into weights adds none.
         seconds: How long it took, running the model included.
+        losses: The loss of every step, where the model itself was trained.
+        trained: Tokens that it was trained on, those that came twice counted twice.
     """
 
     method: str
@@ -74,13 +76,19 @@ class Fit:
     seed: int
     parameters: int
     seconds: float
+    losses: tuple[float, ...] = field(default=(), repr=False)
+    trained: int = 0
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a map.
+        """One row a map; of a training, one a step.
 
         Returns:
-            Columns method, site, layer, cut, error_before, error_after, relative_before, relative_after.
+            Columns method, site, layer, cut, error_before, error_after, relative_before, relative_after; of a training
+            method, step, loss.
         """
+        if not self.places:
+            steps = range(1, len(self.losses) + 1)
+            return pd.DataFrame({"method": self.method, "step": steps, "loss": self.losses})
         rows = pd.DataFrame([asdict(place) for place in self.places])
         rows.insert(0, "method", self.method)
         return rows
@@ -94,13 +102,18 @@ class Fit:
         return asdict(self) | {"cut": str(self.cut), "places": [asdict(place) for place in self.places]}
 
     def plot(self) -> Figure:
-        """Draw what every map misses, before and behind it.
+        """Draw what every map misses, before and behind it; of a training, the loss of every step.
 
         Returns:
             A matplotlib figure.
-        """
-        from decision_phases.plots import fit_errors
 
+        Raises:
+            InputError: If there was no step of training.
+        """
+        from decision_phases.plots import fit_errors, training_loss
+
+        if not self.places:
+            return training_loss(self.losses, title=f"{self.method} of {self.cut}")
         return fit_errors(
             [f"{place.cut}" for place in self.places],
             [place.relative_before for place in self.places],
@@ -110,6 +123,12 @@ class Fit:
 
     def __str__(self) -> str:
         """What was fitted, to what, and how well."""
+        if not self.places:
+            ends = f", loss {self.losses[0]:.3g} → {self.losses[-1]:.3g}" if self.losses else ""
+            return (
+                f"{self.method} of {self.cut} on {self.model}, trained on {self.trained} tokens of {self.texts} in "
+                f"{self.seconds:.1f} s; {self.parameters} parameters{ends}"
+            )
         errors = ", ".join(
             f"{place.cut}: {place.relative_before:.3g} → {place.relative_after:.3g}" for place in self.places
         )
@@ -121,12 +140,12 @@ class Fit:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FittedRepair(Intervention):
-    """Maps that make up for a cut, without the cut: `cut + repair` is the repaired model.
+    """What makes up for a cut, without the cut: `cut + repair` is the repaired model.
 
     Equal to another intervention if the edits are; `fit` says how it came about, and is lost in a sum.
 
     Attributes:
-        edits: One map a place.
+        edits: One map a place, or what is added to the weights of each block.
         fit: How it came about.
     """
 

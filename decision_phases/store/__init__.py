@@ -1,7 +1,7 @@
 """Results on disk: rows, arrays and run folders that cannot be half written."""
 
 from decision_phases.store.files import read_json, write_json, write_table
-from decision_phases.store.folder import new_folder, resume_folder
+from decision_phases.store.folder import new_folder, resume_folder, to_continue
 from decision_phases.store.manifest import Manifest, versions
 from decision_phases.store.results import DamagedResultWarning, Packed, ResultStore
 
@@ -13,6 +13,7 @@ __all__ = [
     "new_folder",
     "read_json",
     "resume_folder",
+    "to_continue",
     "versions",
     "write_json",
     "write_table",

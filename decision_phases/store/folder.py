@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -61,3 +62,24 @@ def resume_folder(given: Path | None) -> Path:
         msg = f"there is no run to resume in {given} (no manifest.json)"
         raise InputError(msg)
     return given
+
+
+def to_continue(command: str, folder: Path) -> str:
+    """Say what to type to continue an interrupted run.
+
+    Args:
+        command: What was typed.
+        folder: The folder of the run.
+
+    Returns:
+        The command.
+
+    Example:
+        >>> to_continue("decision-phases repair --skip 5", Path("runs/mine"))
+        'decision-phases repair --skip 5 --resume --out runs/mine'
+    """
+    words = shlex.split(command)
+    more = [] if "--resume" in words else ["--resume"]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        more += ["--out", str(folder)]
+    return shlex.join([*words, *more])

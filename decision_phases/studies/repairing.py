@@ -16,9 +16,18 @@ from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
 from decision_phases.readout import ask
 from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
-from decision_phases.repairs.fitting import check_tokens
+from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.dispatch import check_all
 from decision_phases.repairs.repair import source_of
-from decision_phases.store import Manifest, ResultStore, new_folder, resume_folder, write_json, write_table
+from decision_phases.store import (
+    Manifest,
+    ResultStore,
+    new_folder,
+    resume_folder,
+    to_continue,
+    write_json,
+    write_table,
+)
 from decision_phases.tasks import QuestionSet
 
 
@@ -27,7 +36,7 @@ def run_repairs(
     cut: Intervention,
     questions: QuestionSet,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str | Repair],
     texts: str = "pydoc",
     window: int = 128,
     limit: int | None = 128,
@@ -50,7 +59,7 @@ def run_repairs(
         model: The model.
         cut: The cut.
         questions: What measures.
-        methods: Names of repairs.
+        methods: Repairs, or their names.
         texts: A name or a file.
         window: As in `compare_repairs`.
         limit: As in `compare_repairs`.
@@ -68,13 +77,14 @@ def run_repairs(
 
     Raises:
         InputError: If something does not fit, before anything runs.
+        KeyboardInterrupt: On Ctrl-C, saying how to continue.
     """
     began = time.monotonic()
     places_of(model, cut)
     repairs = [find_repair(name) for name in methods]
     encoded = ask(model, questions, seed=seed, **wording)
     whole = read_texts(texts, model=model)
-    check_tokens(model, repairs, source_of(model, whole, window=window, limit=limit, seed=seed))
+    check_all(model, cut, repairs, source_of(model, whole, window=window, limit=limit, seed=seed))
     manifest = Manifest.begin(
         {
             "job": "repair",
@@ -112,9 +122,16 @@ def run_repairs(
             )  # fmt: skip
         _keep(folder, found, command)
         complete = True
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(_how_to_continue(str(stopped), command, folder)) from None
     finally:
         manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
     return folder, found
+
+
+def _how_to_continue(said: str, command: str, folder: Path) -> str:
+    how = to_continue(command, folder) if command else f"run_repairs(..., out={str(folder)!r}, resume=True)"
+    return "\n".join(part for part in (said, f"continue with: {how}") if part)
 
 
 def _keep(folder: Path, found: RepairComparison, command: str) -> None:

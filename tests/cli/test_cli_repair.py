@@ -1,6 +1,7 @@
 """`decision-phases repair`, on a small random model."""
 
 import json
+import shlex
 
 from decision_phases.interventions import Intervention, skip
 
@@ -34,3 +35,60 @@ def test_what_cannot_be_used_is_said_at_once(type_in):
     everything = type_in("repair", *SMALL, "--skip", "0-5")
     assert everything.exit_code == 2
     assert "leaves nothing" in everything.stderr
+
+
+def test_training_has_its_options_and_goes_on_after_ctrl_c(type_in, tmp_path, monkeypatch):
+    from decision_phases.repairs.lora.batches import Rows
+
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join(f"Is water number {i} wet? Yes, it is, and fire is hot." for i in range(120)))
+    words = [
+        "repair",
+        *SMALL[:4],
+        "--windows",
+        40,
+        "--window",
+        32,
+        "--threads",
+        1,
+        "--skip",
+        "2",
+        "--texts",
+        path,
+    ]
+    words += ["--method", "lora_distil,bottleneck", "--steps", 3, "--rank", 2, "--lr", 0.01]
+    real, calls = Rows.of, []
+
+    def stopping(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "of", stopping)
+        stopped = type_in(*words, "--out", "out")
+    assert stopped.exit_code == 130
+    assert "lora_distil was stopped after 2 of 3 steps" in stopped.stderr
+    (line,) = [line for line in stopped.stderr.splitlines() if line.startswith("continue with: ")]
+    typed = shlex.split(line.removeprefix("continue with: "))
+    assert typed == ["decision-phases", *map(str, words), "--out", "out", "--resume"]
+    result = type_in(*typed[1:])
+    assert result.exit_code == 0, result.output
+    rows = {row["method"]: row for row in json.loads((tmp_path / "out" / "repairs.json").read_text())["rows"]}
+    assert len(rows["lora_distil"]["fit"]["losses"]) == 3
+    assert "rank=2" in rows["lora_distil"]["fit"]["settings"]
+    assert "steps=3" in rows["bottleneck"]["fit"]["settings"]
+    assert "rate=0.01" in rows["bottleneck"]["fit"]["settings"]
+    assert [edit.op for edit in Intervention.load(tmp_path / "out" / "fitted" / "lora_distil")] == [
+        "weights"
+    ] * 4
+
+
+def test_options_of_training_are_refused_where_nothing_is_trained(type_in):
+    useless = type_in("repair", *SMALL, "--skip", 2, "--method", "ghost,bottleneck", "--rank", 4)
+    assert useless.exit_code == 2
+    assert (
+        "--rank is of no use to ghost, bottleneck; it is for what is trained, such as --method lora"
+        in useless.stderr
+    )

@@ -186,3 +186,59 @@ def test_no_correlation_is_given_for_too_few_pairs(module_of):
     assert found["pearson"]["estimate"] == pytest.approx(
         stats.pearsonr([0.5, 0.6, 0.7, 0.8, 0.95], [0.9, 0.8, 0.7, 0.6, 0.3])[0]
     )
+
+
+# -- trained repairs ------------------------------------------------------------------------------------------------
+
+
+def test_several_trainings_count_as_one_question_by_question(module_of):
+    analysis = module_of("trained_repairs", "analysis")
+
+    def row(correct, margins, nll):
+        ppl = SimpleNamespace(nll=np.array(nll), tokens=np.array([4, 6]))
+        return SimpleNamespace(correct=np.array(correct, bool), margins=np.array(margins), perplexity=ppl)
+
+    many = 10
+    rows = {
+        "intact": row([1, 1] * many, [1.0, 0.8] * many, [4.0, 6.0]),
+        "nothing": row([0, 0] * many, [-0.2, 0.0] * many, [8.0, 12.0]),
+        "a 0": row([1, 0] * many, [0.4, 0.4] * many, [6.0, 9.0]),
+        "a 1": row([0, 0] * many, [0.2, 0.4] * many, [6.0, 9.0]),
+        "b": row([0, 0] * many, [-0.2, 0.0] * many, [8.0, 12.0]),
+    }
+    layers = {
+        name: np.column_stack([r.margins / 2, np.full(2 * many, np.nan), r.margins])
+        for name, r in rows.items()
+    }
+    layers["intact"][:, 1] = 0.5
+    groups = {"intact": ["intact"], "nothing": ["nothing"], "a": ["a 0", "a 1"], "b": ["b"]}
+    values = analysis.values_of(rows, layers, groups)
+    assert values["a"]["accuracy"].tolist() == [0.5, 0.0] * many
+    table = analysis.pooled(values, 0).set_index("method")
+    assert table.loc["a", "recovered_accuracy"] == pytest.approx(0.25)
+    assert table.loc["a", "recovered_log_perplexity"] == pytest.approx(0.5)
+    assert table.loc["a", "perplexity"] == pytest.approx(np.exp(1.5))
+    assert table.loc["b", "recovered_margin"] == pytest.approx(0.0)
+    assert table.loc["intact", "off_the_way"] == 0.0
+    assert table.loc["a", "off_the_way"] == pytest.approx(np.mean([0.7, 0.4]) * 0.75)
+    found = analysis.compared(values, ["b", "a"], 0).set_index("measure")
+    assert set(found["first"]) == {"a"}
+    assert found.loc["margin", "estimate"] == pytest.approx(0.45)
+    assert found.loc["on_the_way", "estimate"] == pytest.approx(
+        table.loc["b", "off_the_way"] - table.loc["a", "off_the_way"]
+    )
+
+
+def test_a_share_of_nothing_is_told_as_such(module_of):
+    analysis = module_of("trained_repairs", "analysis")
+    noise = np.random.default_rng(0).normal(size=40)
+    assert np.isnan(analysis.share(noise, noise, noise + 1, seed=0)).all()
+
+
+def test_what_is_said_of_the_way_follows_the_numbers(module_of):
+    story = module_of("trained_repairs", "story")
+    row = {"measure": "margin", "first": "lora_trajectory", "second": "lora_distil", "estimate": 0.1, "low": 0.05,
+           "high": 0.15, "p_holm": 0.01, "minimum_detectable": 0.04}  # fmt: skip
+    assert "the way helps" in story._verdict([row])[0]
+    assert "the way hurts" in story._verdict([row | {"estimate": -0.1}])[0]
+    assert "no difference is told from chance; 0.040" in story._verdict([row | {"p_holm": 0.3}])[0]

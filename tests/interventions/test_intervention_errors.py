@@ -14,6 +14,7 @@ from decision_phases.interventions import (
     Captured,
     Edit,
     Intervention,
+    LowRank,
     Noise,
     PerQuestion,
     Weights,
@@ -235,6 +236,14 @@ BAD = {
     "bottleneck that does not fit": (
         lambda: Bottleneck(*(Array(np.ones(shape)) for shape in ((3, 2), (2,), (3, 2), (3,)))),
         "of the shapes ((3, 2), (2,), (3, 2), (3,)); they must be numbers of the shapes [d, r], [r], [r, d] and [d].",
+    ),
+    "change of low rank that does not fit": (
+        lambda: LowRank(Array(np.ones((3, 2))), Array(np.ones((3, 2)))),
+        "left and right of the shapes (3, 2) and (3, 2); they must be numbers of the shapes [rows, rank] and [rank, ",
+    ),
+    "change of low rank of vectors": (
+        lambda: LowRank(Array(ONES), Array(ONES)),
+        "of the shapes (4,) and (4,)",
     ),
     "no parameters": (
         lambda: weights(3, {}),

@@ -13,6 +13,7 @@ from decision_phases.interventions import (
     Bottleneck,
     Edit,
     Intervention,
+    LowRank,
     insert,
     mean,
     noise,
@@ -41,7 +42,14 @@ EVERYTHING = (
     + scale("mlp_out", 16, 0.1 + 0.2)
     + noise(17, 0.02, seed=7)
     + Intervention((Edit("map", "resid_post", 19, value=Bottleneck(*PARTS)),))
-    + weights(18, {"mlp.w": RNG.normal(size=(2, 3, 4)), "mlp.b": np.array([True, False])})
+    + weights(
+        18,
+        {
+            "mlp.w": RNG.normal(size=(2, 3, 4)),
+            "mlp.b": np.array([True, False]),
+            "mlp.c": LowRank(*PARTS[::2]),
+        },
+    )
 )
 
 

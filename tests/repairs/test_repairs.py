@@ -1,4 +1,4 @@
-"""Every repair keeps the contract; closed forms are what least squares say; maps are fitted where they act."""
+"""Every map keeps the contract; closed forms are what least squares say; maps are fitted where they act."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from decision_phases.interventions import Affine, Bottleneck, Intervention, scal
 from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import perplexity
-from decision_phases.repairs import REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
+from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
 from decision_phases.repairs.bottleneck import TrainedBottleneck, _Training
 from decision_phases.repairs.contract import Job
 from decision_phases.tasks import TextSet
@@ -20,7 +20,7 @@ from decision_phases.tasks import texts as read_texts
 
 _TOPICS = read_texts("pydoc").documents
 TEXTS = TextSet("some", tuple(text for text in _TOPICS if len(text) < 1500)[:24])
-LINEAR = [name for name in REPAIRS if name != "bottleneck"]
+LINEAR = [name for name in MAPS if name != "bottleneck"]
 FEW = {"texts": TEXTS, "limit": 8, "window": 32}
 SHORT = TrainedBottleneck("bottleneck", "short", "a test", hidden=4, steps=40, batch=64, every=10)
 
@@ -78,7 +78,7 @@ def windows(model):
 # -- the contract ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", REPAIRS)
+@pytest.mark.parametrize("name", MAPS)
 def test_every_repair_keeps_the_contract(name, tiny, scattered):
     found = repair(tiny, scattered, method=asked(name), **FEW)
     again = repair(tiny, scattered, method=asked(name), **FEW)
@@ -109,7 +109,7 @@ def test_every_repair_keeps_the_contract(name, tiny, scattered):
     assert np.isfinite(perplexity(tiny, ["Is water wet? Yes."], window=8, under=healed).log_value)
 
 
-@pytest.mark.parametrize("name", REPAIRS)
+@pytest.mark.parametrize("name", MAPS)
 def test_reported_errors_are_those_of_the_map(name, planted):
     x, y, _ = planted
     y = y + 0.1 * torch.sin(5 * x) + 0.2

@@ -1,0 +1,241 @@
+"""Adapters of peft in the blocks of a plain Hugging Face model, and what they are worth as edits of weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decision_phases.errors import InputError, MissingPackageError, unknown_name
+from decision_phases.interventions import Array, Edit, Intervention, LowRank, Weights
+from decision_phases.models import ModelAccess
+from decision_phases.models.block_list import block_prefix
+from decision_phases.models.matrices import WeightMatrix, weight_matrices
+
+_ADAPTER = "default"
+#: What peft's warnings say that are of no use here: how weights lie in memory is looked at module by module.
+_KNOWN = r"fan_in_fan_out is set to"
+
+
+def peft_package() -> Any:
+    """Import peft.
+
+    Returns:
+        The package.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        msg = "LoRA needs the package peft; install it with: pip install 'decision-phases[lora]'"
+        raise MissingPackageError(msg) from error
+    return peft
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One adapter.
+
+    Attributes:
+        layer: Its block.
+        path: Its module inside the block, as transformers names it.
+        module: The module, which peft has put in the place of the plain one.
+        held: Which parameters of the loaded model the module's matrix is, and which of its rows each of them has: one
+            with all rows, or queries, keys and values where a family keeps them in one matrix.
+    """
+
+    layer: int
+    path: str
+    module: Any
+    held: tuple[tuple[WeightMatrix, Tensor], ...]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """What is trained, by names that differ between adapters."""
+        name = f"{self.layer}.{self.path}"
+        return {f"{name}.down": self._down, f"{name}.up": self.module.lora_B[_ADAPTER].weight}
+
+    @property
+    def _down(self) -> Tensor:
+        weight: Tensor = self.module.lora_A[_ADAPTER].weight
+        return weight
+
+    def changes(self) -> dict[str, LowRank]:
+        """What it adds to the parameters of the loaded model.
+
+        Returns:
+            Name of the parameter in the block → what is added to it.
+        """
+        down = self._down.detach()
+        up = self.module.lora_B[_ADAPTER].weight.detach() * self.module.scaling[_ADAPTER]
+        found = {}
+        for matrix, rows in self.held:
+            left, right = up[rows.to(up.device)], down
+            if matrix.layout == "i o":
+                left, right = right.T, left.T
+            found[matrix.name] = LowRank(Array.of(left, "left"), Array.of(right, "right"))
+        return found
+
+
+def check_targets(model: ModelAccess, layers: Sequence[int], targets: Collection[str] | None) -> None:
+    """Refuse names that no matrix has.
+
+    Args:
+        model: The model.
+        layers: The blocks that are adapted.
+        targets: The last part of names of matrices; None for all.
+
+    Raises:
+        InputError: Naming those that there are.
+    """
+    known = {_leaf(matrix) for layer in layers for matrix in weight_matrices(model, layer)}
+    for target in targets or ():
+        if target not in known:
+            raise unknown_name("target", target, known)
+
+
+def put_in(
+    model: ModelAccess,
+    hf: nn.Module,
+    layers: Sequence[int],
+    *,
+    without: Mapping[int, Collection[str]],
+    targets: Collection[str] | None,
+    rank: int,
+    alpha: float,
+    seed: int,
+) -> tuple[list[nn.Module], list[Adapter]]:
+    """Put adapters into the blocks of a Hugging Face model, which then compute what they did before.
+
+    Args:
+        model: The loaded model.
+        hf: The same, untouched, in the same number format; it is changed.
+        layers: The blocks that get adapters.
+        without: Layer → parts that are removed from it, which get none.
+        targets: The last part of the names of the matrices that get one; None for all.
+        rank: Directions of each.
+        alpha: What an adapter adds is multiplied by alpha / rank.
+        seed: Of the directions that they begin with.
+
+    Returns:
+        All blocks, on the model's device, and the adapters. Nothing but these wants gradients.
+
+    Raises:
+        InputError: If there is nothing that can be adapted, or peft refuses it.
+    """
+    peft, prefix = peft_package(), block_prefix(hf)
+    blocks: Any = hf.get_submodule(prefix)
+    found = {
+        layer: _matched(model, layer, blocks[layer], without.get(layer, ()), targets) for layer in layers
+    }
+    paths = [f"{prefix}.{layer}.{path}" for layer, matches in found.items() for path in matches]
+    if not paths:
+        msg = (
+            f"{model.name} ({model.architecture}) has no matrix in its blocks {', '.join(map(str, layers))} that is a "
+            "plain linear layer in transformers too, so there is nothing to put adapters on; choose other targets= or "
+            "neighbours="
+        )
+        raise InputError(msg)
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=paths, lora_dropout=0.0)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_KNOWN)
+        torch.manual_seed(seed)
+        try:
+            peft.inject_adapter_in_model(config, hf, _ADAPTER)
+        except ValueError as error:
+            msg = f"peft puts no adapter into {model.name} ({model.architecture}): {error}; choose other targets="
+            raise InputError(msg) from error
+    blocks.to(model.device)
+    adapters = [
+        Adapter(layer, path, blocks[layer].get_submodule(path), held)
+        for layer, matches in found.items()
+        for path, held in matches.items()
+    ]
+    return list(blocks), adapters
+
+
+def merged(adapters: Sequence[Adapter], label: str) -> Intervention:
+    """What adapters add to the weights, as an intervention on the loaded model.
+
+    Args:
+        adapters: The adapters.
+        label: A name for the edits.
+
+    Returns:
+        One edit a block.
+    """
+    by_layer: dict[int, dict[str, LowRank]] = {}
+    for adapter in adapters:
+        by_layer.setdefault(adapter.layer, {}).update(adapter.changes())
+    return Intervention(
+        tuple(
+            Edit("weights", "block", layer, value=Weights.from_mapping(changes), label=label)
+            for layer, changes in sorted(by_layer.items())
+        )
+    )
+
+
+def _leaf(matrix: WeightMatrix) -> str:
+    return matrix.name.removesuffix(".weight").rpartition(".")[2]
+
+
+def _matched(
+    model: ModelAccess, layer: int, block: nn.Module, gone: Collection[str], targets: Collection[str] | None
+) -> dict[str, tuple[tuple[WeightMatrix, Tensor], ...]]:
+    """Linear modules of a plain block → the parameters of the loaded model that hold their rows, if these hold all."""
+    matrices = {
+        matrix: matrix.stacked(matrix.parameter.detach())[0].cpu()
+        for matrix in weight_matrices(model, layer)
+        if not matrix.is_stack and matrix.layout in ("o i", "i o") and matrix.part not in gone
+    }
+    found = {}
+    for path, module in block.named_modules():
+        weight = _weight(module)
+        if weight is None:
+            continue
+        same = [
+            m
+            for m, values in matrices.items()
+            if values.shape == weight.shape and torch.equal(values, weight)
+        ]
+        own = [m for m in same if m.name == f"{path}.weight"] or same
+        held = [(own[0], torch.arange(len(weight)))] if own else _divided(weight, matrices)
+        if sum(len(rows) for _, rows in held) != len(weight):
+            continue
+        if targets is None or any(_leaf(matrix) in targets for matrix, _ in held):
+            found[path] = tuple(held)
+        for matrix, _ in held:
+            del matrices[matrix]
+    return found
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """The matrix of a linear module, `[out, in]`."""
+    weight: Any = getattr(module, "weight", None)
+    if isinstance(module, nn.Linear):
+        return weight.detach().cpu()  # type: ignore[no-any-return]
+    return weight.detach().cpu().T if type(module).__name__ == "Conv1D" else None
+
+
+def _divided(weight: Tensor, matrices: Mapping[WeightMatrix, Tensor]) -> list[tuple[WeightMatrix, Tensor]]:
+    """The matrices whose rows are all among those of a larger one, and which these are."""
+    numbers = {row.numpy().tobytes(): number for number, row in enumerate(_plain(weight))}
+    found = []
+    for matrix, values in matrices.items():
+        if values.shape[1] == weight.shape[1] and len(values) < len(weight):
+            rows = [numbers.get(row.numpy().tobytes()) for row in _plain(values)]
+            known = [row for row in rows if row is not None]
+            if len(known) == len(rows):
+                found.append((matrix, torch.tensor(known)))
+    return found
+
+
+def _plain(weight: Tensor) -> Tensor:
+    """The same bits in a number format that numpy knows."""
+    return weight.contiguous().view(torch.int16) if weight.dtype == torch.bfloat16 else weight.contiguous()

@@ -1,0 +1,133 @@
+"""The text of this experiment, made from its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import interval, made_by, table
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "margin": "margin",
+    "log_perplexity": "log perplexity (its fall)",
+    "on_the_way": "distance from the intact model's margins, layer by layer (its fall)",
+}
+
+
+def tell(r: dict[str, Any]) -> str:
+    """Write README.md.
+
+    Args:
+        r: What is in results.json.
+
+    Returns:
+        Markdown; every number in it comes from `r`.
+    """
+    q, s = r["questions"], r["settings"]
+    adapted = sorted(
+        {layer for name in r["fits"] for layer in r["fits"][name]["adapted"] if _trained(r, name)}
+    )
+    order, collapse = r["order"], r["order"]["collapse"]
+    parts = [
+        f"# Trained repairs of a cut of {r['model']}",
+        "What does training the blocks around a cut give back, and does it matter whether the intact model's answer is "
+        "distilled or also its way there? " + made_by(r, "uv run python experiments/trained_repairs/run.py"),
+        f"The cut is `{r['cut']}`: the first {s['BLOCKS']} blocks that a greedy search by {s['BY']} removes on "
+        f"{q['n_search']} questions of `{q['name']}`, where accuracy is then {order['accuracy']:.3f} and "
+        + (f"collapses at {collapse} blocks" if collapse is not None else "has not collapsed")
+        + f". {q['n_evaluation']} others measure (chance {q['chance']:.2f}), and {r['texts']['tokens']} tokens of the half of "
+        f"`{s['TEXTS']}` that fits nothing.",
+        f"`{r['linear']}` is the best of {len(s['LINEAR'])} linear repairs on the questions that chose. The others are "
+        f"low-rank adapters (rank {s['LORA']['rank']}) on the blocks {', '.join(map(str, adapted))}, trained for "
+        f"{s['LORA']['steps']} steps on the same windows in the same order: `lora` on the text itself, `lora_distil` on the "
+        "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer. Each was trained "
+        f"{len(s['SEEDS'])} times; values are means over these, question by question. Intervals (95%) are over questions or "
+        "texts, and conditional on the cut and on these trainings.",
+        "![what comes back, and the margins on the way through the layers](figure.png)",
+        _pooled(r),
+        "## What is more than something else",
+        _differences(r),
+        "## Training by training",
+        _each(r),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _trained(r: dict[str, Any], name: str) -> bool:
+    return name not in r["settings"]["LINEAR"]
+
+
+def _pooled(r: dict[str, Any]) -> str:
+    rows = [
+        [row["method"], f"{row['accuracy']:.3f}", f"{row['margin']:+.3f}", f"{row['perplexity']:.4g}",
+         f"{row['off_the_way']:.3f}", *(_share(row, measure) for measure in ("accuracy", "margin", "log_perplexity"))]
+        for row in r["pooled"]
+    ]  # fmt: skip
+    header = ["model", "accuracy", "margin", "perplexity", "off the way", "lost accuracy back", "lost margin back",
+              "lost log perplexity back"]  # fmt: skip
+    note = (
+        "*Off the way*: mean distance of the margin from the intact model's, over surviving layers. A share is not testable "
+        "(–) where the cut may cost nothing."
+    )
+    return f"{table(header, rows)}\n\n{note}"
+
+
+def _share(row: dict[str, Any], measure: str) -> str:
+    name = f"recovered_{measure}"
+    if row["method"] in ("intact", "nothing") or row[name] is None:
+        return "–"
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def _differences(r: dict[str, Any]) -> str:
+    rows = [
+        [_NAMES[row["measure"]], row["first"], row["second"], interval(row, 3), f"{row['p_holm']:.3f}",
+         f"{row['minimum_detectable']:.3f}"]
+        for row in r["differences"]
+    ]  # fmt: skip
+    header = ["measure", "first", "second", "first − second", "p (Holm)", "detectable"]
+    mine = [
+        row for row in r["differences"] if (row["first"], row["second"]) == ("lora_trajectory", "lora_distil")
+    ]
+    return "\n\n".join([table(header, rows), *_verdict(mine)])
+
+
+def _verdict(rows: list[dict[str, Any]]) -> list[str]:
+    said = []
+    for row in rows:
+        what = _NAMES[row["measure"]]
+        if row["p_holm"] >= 0.05:
+            says = f"no difference is told from chance; {row['minimum_detectable']:.3f} would have been, four times in five"
+        else:
+            says = f"distilling the way {'helps' if row['estimate'] > 0 else 'hurts'}: {interval(row, 3)}"
+        said.append(f"- {what}: {says}.")
+    return ["Beside distillation of the answer alone, at equal steps:\n\n" + "\n".join(said)] if said else []
+
+
+def _each(r: dict[str, Any]) -> str:
+    rows: list[list[object]] = []
+    for row in r["repairs"]:
+        fit = r["fits"].get(row["method"])
+        where = "–" if row["transition"] is None else int(row["transition"])
+        told = ["–"] * 3 if fit is None else [fit["tokens"], fit["parameters"], f"{fit['seconds']:.0f}"]
+        rows.append(
+            [row["method"], f"{row['accuracy']:.3f}", f"{row['margin']:+.3f}",
+             "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}", where, *told, _ends(r, row["method"])]
+        )  # fmt: skip
+    header = [
+        "model",
+        "accuracy",
+        "margin",
+        "perplexity",
+        "transition",
+        "tokens",
+        "parameters",
+        "seconds",
+        "loss",
+    ]
+    return table(header, rows)
+
+
+def _ends(r: dict[str, Any], method: str) -> str:
+    losses = [row["loss"] for row in r["losses"] if row["method"] == method]
+    return f"{losses[0]:.3g} → {losses[-1]:.3g}" if losses else "–"
