@@ -38,6 +38,7 @@ def test_an_experiment_runs_and_tells(name, module_of, tmp_path):
     assert one["seed"] == 0
     assert one["fingerprint"]
     assert one["versions"]["torch"]
+    judge_claims(name, results, module_of)
     kept = sorted(path for path in (tmp_path / "store").rglob("*.parquet"))
     assert kept
     before = [path.stat().st_mtime_ns for path in kept]
@@ -46,6 +47,16 @@ def test_an_experiment_runs_and_tells(name, module_of, tmp_path):
         assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "store").rglob("*.parquet"))] == before
         again = json.loads((tmp_path / "results.json").read_text("utf-8"))
         assert again["rows"] == results["rows"]
+
+
+def judge_claims(name, results, module_of):
+    """The pages of papers can make something of these results."""
+    for paper in module_of("", "papers").PAPERS:
+        for claim in paper.claims:
+            if claim.experiment == name:
+                found, verdict = claim.judge(results)
+                assert found
+                assert verdict in module_of("", "claims").VERDICTS
 
 
 def test_what_a_planted_result_says(module_of):
