@@ -103,9 +103,12 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     click.echo(f"warning: {message}", err=True)
 
 
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_CONTEXT,
     epilog="Every command explains itself: decision-phases COMMAND --help",
 )
 @click.version_option(package_name="decision-phases", message="%(package)s %(version)s")
@@ -130,4 +133,7 @@ def main() -> None:
 
 
 for _command in (run, read, prune, compare, spaces, patch, repair, export, models, questions):
+    _command.context_settings = (
+        _CONTEXT  # not only inherited: a command keeps the help option it is first asked with
+    )
     main.add_command(_command)
