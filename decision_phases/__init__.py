@@ -8,6 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decision_phases.circuits import Circuit as Circuit
+    from decision_phases.circuits import CircuitOverlap as CircuitOverlap
+    from decision_phases.circuits import Component as Component
+    from decision_phases.circuits import Faithfulness as Faithfulness
+    from decision_phases.circuits import FoundCircuit as FoundCircuit
+    from decision_phases.circuits import circuit_faithfulness as circuit_faithfulness
+    from decision_phases.circuits import compare_circuits as compare_circuits
+    from decision_phases.circuits import components_of as components_of
+    from decision_phases.circuits import find_circuit as find_circuit
     from decision_phases.engine import Generation as Generation
     from decision_phases.engine import applied as applied
     from decision_phases.engine import evaluate as evaluate
@@ -44,6 +53,13 @@ if TYPE_CHECKING:
     from decision_phases.interventions import steer as steer
     from decision_phases.interventions import weights as weights
     from decision_phases.interventions import zero as zero
+    from decision_phases.lenses import LensDivergence as LensDivergence
+    from decision_phases.lenses import Onsets as Onsets
+    from decision_phases.lenses import SpecificationCurve as SpecificationCurve
+    from decision_phases.lenses import TunedLens as TunedLens
+    from decision_phases.lenses import onsets as onsets
+    from decision_phases.lenses import specification_curve as specification_curve
+    from decision_phases.lenses import tuned_lens as tuned_lens
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
     from decision_phases.pruning import CRITERIA as CRITERIA
@@ -81,12 +97,22 @@ if TYPE_CHECKING:
     from decision_phases.repairs import compare_repairs as compare_repairs
     from decision_phases.repairs import repair as repair
     from decision_phases.store import ResultStore as ResultStore
+    from decision_phases.studies.steered import Steering as Steering
+    from decision_phases.studies.steering import steering as steering
     from decision_phases.tasks import Question as Question
     from decision_phases.tasks import QuestionSet as QuestionSet
     from decision_phases.tasks import TextSet as TextSet
     from decision_phases.tasks import questions as questions
+    from decision_phases.views import View as View
+    from decision_phases.views import view_attention as view_attention
+    from decision_phases.views import view_contributions as view_contributions
+    from decision_phases.views import view_top_tokens as view_top_tokens
 
 _HOMES = {
+    "decision_phases.circuits": (
+        "Circuit", "CircuitOverlap", "Component", "Faithfulness", "FoundCircuit", "circuit_faithfulness",
+        "compare_circuits", "components_of", "find_circuit",
+    ),
     "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
     "decision_phases.hierarchy": (
@@ -97,6 +123,9 @@ _HOMES = {
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
+    ),
+    "decision_phases.lenses": (
+        "LensDivergence", "Onsets", "SpecificationCurve", "TunedLens", "onsets", "specification_curve", "tuned_lens",
     ),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": (
@@ -111,7 +140,10 @@ _HOMES = {
     ),
     "decision_phases.repairs": ("REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair"),
     "decision_phases.store": ("ResultStore",),
+    "decision_phases.studies.steered": ("Steering",),
+    "decision_phases.studies.steering": ("steering",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
+    "decision_phases.views": ("View", "view_attention", "view_contributions", "view_top_tokens"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -125,20 +157,27 @@ __all__ = [
     "TASK_FAMILIES",
     "Budget",
     "Captured",
+    "Circuit",
+    "CircuitOverlap",
+    "Component",
     "Curves",
     "DecisionPhasesError",
     "Decisions",
     "Edit",
     "Exported",
+    "Faithfulness",
     "FamilyScores",
     "FittedRepair",
+    "FoundCircuit",
     "Generation",
     "GenerationDrift",
     "InputError",
     "Intervention",
+    "LensDivergence",
     "MissingPackageError",
     "ModelAccess",
     "NoEffectWarning",
+    "Onsets",
     "OpenDecisions",
     "ParityError",
     "Perplexity",
@@ -155,15 +194,23 @@ __all__ = [
     "SpaceComparison",
     "SpaceComparisons",
     "Sparsity",
+    "SpecificationCurve",
+    "Steering",
     "TextSet",
     "Timing",
+    "TunedLens",
+    "View",
     "applied",
     "ask",
     "capture",
+    "circuit_faithfulness",
+    "compare_circuits",
     "compare_repairs",
     "compare_spaces",
+    "components_of",
     "evaluate",
     "export",
+    "find_circuit",
     "find_phases",
     "generate",
     "generation_drift",
@@ -171,6 +218,7 @@ __all__ = [
     "load",
     "mean",
     "noise",
+    "onsets",
     "patch",
     "perplexity",
     "precision",
@@ -187,9 +235,15 @@ __all__ = [
     "skip",
     "sparsify",
     "sparsity_of",
+    "specification_curve",
     "steer",
+    "steering",
     "task_families",
     "texts",
+    "tuned_lens",
+    "view_attention",
+    "view_contributions",
+    "view_top_tokens",
     "weights",
     "workers",
     "zero",

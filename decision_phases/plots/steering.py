@@ -37,7 +37,7 @@ def steering_by_layer(
 
     Example:
         >>> figure = steering_by_layer([0, 1], [1.0], np.zeros((2, 1)), np.zeros((2, 1)), intact=0.1, n_layers=2)
-        >>> [axes.get_title() for axes in figure.axes]
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['direction of the right option', 'random direction of the same length']
     """
     most = max(abs(s) for s in strengths)

@@ -10,6 +10,7 @@ EXPERIMENTS = {
     "surrogates": {"quality.csv", "estimates.csv"},
     "noise": {"noise.csv"},
     "depth": {"pairs.csv", "pairs"},
+    "lenses": {"specifications.csv", "divergence.csv", "curve.png"},
 }
 
 
