@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decision_phases.circuits import Attribution as Attribution
     from decision_phases.circuits import CausalTransition as CausalTransition
+    from decision_phases.circuits import Circuit as Circuit
+    from decision_phases.circuits import CircuitOverlap as CircuitOverlap
+    from decision_phases.circuits import Component as Component
+    from decision_phases.circuits import Faithfulness as Faithfulness
+    from decision_phases.circuits import FoundCircuit as FoundCircuit
     from decision_phases.circuits import Pairs as Pairs
     from decision_phases.circuits import PatchSweep as PatchSweep
     from decision_phases.circuits import Restoration as Restoration
     from decision_phases.circuits import attribute as attribute
     from decision_phases.circuits import attribution_patching as attribution_patching
     from decision_phases.circuits import causal_transition as causal_transition
+    from decision_phases.circuits import circuit_faithfulness as circuit_faithfulness
+    from decision_phases.circuits import compare_circuits as compare_circuits
+    from decision_phases.circuits import components_of as components_of
+    from decision_phases.circuits import find_circuit as find_circuit
     from decision_phases.circuits import pairs as pairs
     from decision_phases.circuits import patch_sweep as patch_sweep
     from decision_phases.circuits import restore as restore
@@ -55,6 +64,13 @@ if TYPE_CHECKING:
     from decision_phases.interventions import steer as steer
     from decision_phases.interventions import weights as weights
     from decision_phases.interventions import zero as zero
+    from decision_phases.lenses import LensDivergence as LensDivergence
+    from decision_phases.lenses import Onsets as Onsets
+    from decision_phases.lenses import SpecificationCurve as SpecificationCurve
+    from decision_phases.lenses import TunedLens as TunedLens
+    from decision_phases.lenses import onsets as onsets
+    from decision_phases.lenses import specification_curve as specification_curve
+    from decision_phases.lenses import tuned_lens as tuned_lens
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
     from decision_phases.pruning import CRITERIA as CRITERIA
@@ -92,15 +108,22 @@ if TYPE_CHECKING:
     from decision_phases.repairs import compare_repairs as compare_repairs
     from decision_phases.repairs import repair as repair
     from decision_phases.store import ResultStore as ResultStore
+    from decision_phases.studies.steered import Steering as Steering
+    from decision_phases.studies.steering import steering as steering
     from decision_phases.tasks import Question as Question
     from decision_phases.tasks import QuestionSet as QuestionSet
     from decision_phases.tasks import TextSet as TextSet
     from decision_phases.tasks import questions as questions
+    from decision_phases.views import View as View
+    from decision_phases.views import view_attention as view_attention
+    from decision_phases.views import view_contributions as view_contributions
+    from decision_phases.views import view_top_tokens as view_top_tokens
 
 _HOMES = {
     "decision_phases.circuits": (
-        "Attribution", "CausalTransition", "Pairs", "PatchSweep", "Restoration", "attribute", "attribution_patching",
-        "causal_transition", "pairs", "patch_sweep", "restore",
+        "Attribution", "CausalTransition", "Circuit", "CircuitOverlap", "Component", "Faithfulness", "FoundCircuit",
+        "Pairs", "PatchSweep", "Restoration", "attribute", "attribution_patching", "causal_transition",
+        "circuit_faithfulness", "compare_circuits", "components_of", "find_circuit", "pairs", "patch_sweep", "restore",
     ),
     "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
     "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
@@ -112,6 +135,9 @@ _HOMES = {
     "decision_phases.interventions": (
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
+    ),
+    "decision_phases.lenses": (
+        "LensDivergence", "Onsets", "SpecificationCurve", "TunedLens", "onsets", "specification_curve", "tuned_lens",
     ),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": (
@@ -126,7 +152,10 @@ _HOMES = {
     ),
     "decision_phases.repairs": ("REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair"),
     "decision_phases.store": ("ResultStore",),
+    "decision_phases.studies.steered": ("Steering",),
+    "decision_phases.studies.steering": ("steering",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
+    "decision_phases.views": ("View", "view_attention", "view_contributions", "view_top_tokens"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -142,20 +171,27 @@ __all__ = [
     "Budget",
     "Captured",
     "CausalTransition",
+    "Circuit",
+    "CircuitOverlap",
+    "Component",
     "Curves",
     "DecisionPhasesError",
     "Decisions",
     "Edit",
     "Exported",
+    "Faithfulness",
     "FamilyScores",
     "FittedRepair",
+    "FoundCircuit",
     "Generation",
     "GenerationDrift",
     "InputError",
     "Intervention",
+    "LensDivergence",
     "MissingPackageError",
     "ModelAccess",
     "NoEffectWarning",
+    "Onsets",
     "OpenDecisions",
     "Pairs",
     "ParityError",
@@ -175,18 +211,26 @@ __all__ = [
     "SpaceComparison",
     "SpaceComparisons",
     "Sparsity",
+    "SpecificationCurve",
+    "Steering",
     "TextSet",
     "Timing",
+    "TunedLens",
+    "View",
     "applied",
     "ask",
     "attribute",
     "attribution_patching",
     "capture",
     "causal_transition",
+    "circuit_faithfulness",
+    "compare_circuits",
     "compare_repairs",
     "compare_spaces",
+    "components_of",
     "evaluate",
     "export",
+    "find_circuit",
     "find_phases",
     "generate",
     "generation_drift",
@@ -194,6 +238,7 @@ __all__ = [
     "load",
     "mean",
     "noise",
+    "onsets",
     "pairs",
     "patch",
     "patch_sweep",
@@ -213,9 +258,15 @@ __all__ = [
     "skip",
     "sparsify",
     "sparsity_of",
+    "specification_curve",
     "steer",
+    "steering",
     "task_families",
     "texts",
+    "tuned_lens",
+    "view_attention",
+    "view_contributions",
+    "view_top_tokens",
     "weights",
     "workers",
     "zero",

@@ -353,17 +353,8 @@ class ModelAccess(ABC):
         Yields:
             Nothing; on leaving, exactly these hooks are removed, whatever happened inside.
         """
-        undo = []
-        try:
-            for layer, site, fn in hooks:
-                point = self.hook_point(layer, site)
-                point.add_hook(_as_tl_hook(fn))
-                undo.append((point, point.fwd_hooks[-1]))
+        with hooking([(self.hook_point(layer, site), fn) for layer, site, fn in hooks]):
             yield
-        finally:
-            for point, handle in reversed(undo):
-                handle.hook.remove()
-                point.fwd_hooks.remove(handle)
 
     @contextmanager
     def watching_last(self, fns: Sequence[Callable[[Tensor], None]]) -> Iterator[None]:
@@ -650,6 +641,28 @@ class ModelAccess(ABC):
             f"{self.weights}, {str(self.dtype).removeprefix('torch.')} on {self.device}"
             f"{', spread by device_map' if self.spread else ''}, {self.kind}>"
         )
+
+
+@contextmanager
+def hooking(hooks: Sequence[tuple[Any, HookFn]]) -> Iterator[None]:
+    """Run functions at TransformerLens hook points for the length of a `with` block.
+
+    Args:
+        hooks: (hook point, function) pairs.
+
+    Yields:
+        Nothing; on leaving, exactly these hooks are removed, whatever happened inside.
+    """
+    undo = []
+    try:
+        for point, fn in hooks:
+            point.add_hook(_as_tl_hook(fn))
+            undo.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in reversed(undo):
+            handle.hook.remove()
+            point.fwd_hooks.remove(handle)
 
 
 def _as_tl_hook(fn: HookFn) -> Callable[..., Any]:

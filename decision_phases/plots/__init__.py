@@ -6,6 +6,7 @@ from decision_phases.plots.families import normalised_scores
 from decision_phases.plots.frequency import CategoryFrequency, option_frequency, option_frequency_by_category
 from decision_phases.plots.layer_lines import LinePanel, line_panels
 from decision_phases.plots.margin import margin_by_layer
+from decision_phases.plots.onsets import onset_panels
 from decision_phases.plots.open_margin import margin_by_step
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
@@ -13,6 +14,8 @@ from decision_phases.plots.ranking import ScorePanel, unit_scores
 from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison, training_loss
 from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
 from decision_phases.plots.sparsity import sparsity_by_layer
+from decision_phases.plots.specification import divergence_by_layer, specification_panels
+from decision_phases.plots.steering import steering_by_layer
 from decision_phases.plots.style import save_figure
 from decision_phases.plots.units import LearningCurve, unit_values
 
@@ -26,12 +29,14 @@ __all__ = [
     "ScorePanel",
     "SpaceCurve",
     "SpacePanel",
+    "divergence_by_layer",
     "drift_by_step",
     "fit_errors",
     "line_panels",
     "margin_by_layer",
     "margin_by_step",
     "normalised_scores",
+    "onset_panels",
     "option_frequency",
     "option_frequency_by_category",
     "pruning_curves",
@@ -39,6 +44,8 @@ __all__ = [
     "save_figure",
     "space_panels",
     "sparsity_by_layer",
+    "specification_panels",
+    "steering_by_layer",
     "strategy_areas",
     "training_loss",
     "transition_path",

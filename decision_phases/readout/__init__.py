@@ -6,6 +6,7 @@ from decision_phases.readout.decisions import Decisions, Final
 from decision_phases.readout.deviation import Deviation, Precision
 from decision_phases.readout.divergence import DivergenceObserver, EndingObserver
 from decision_phases.readout.find import find_phases
+from decision_phases.readout.lens import Lens
 from decision_phases.readout.loss import Losses, LossObserver
 from decision_phases.readout.observe import DecisionObserver
 from decision_phases.readout.perplexity import Perplexity, perplexities, perplexity
@@ -22,6 +23,7 @@ __all__ = [
     "DivergenceObserver",
     "EndingObserver",
     "Final",
+    "Lens",
     "LossObserver",
     "Losses",
     "Perplexity",

@@ -57,7 +57,7 @@ class Decisions:
         under: The intervention that the model ran under.
         model: Name of the model.
         fingerprint: Hash of its weights, "" if it was not asked for.
-        lens: "logit", or "last_blocks:m".
+        lens: "logit", "last_blocks:m", or the name of a lens that was fitted, with its hash.
         log_normaliser: Log of the sum over the whole vocabulary, if margins are over the vocabulary.
         embed_log_normaliser: The same at the embedding.
 

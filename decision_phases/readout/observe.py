@@ -15,6 +15,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.readout.decisions import Decisions, Final, final_of
+from decision_phases.readout.lens import Lens
 from decision_phases.store import Packed
 from decision_phases.tasks import EncodedQuestions, cloze_scores
 
@@ -23,15 +24,17 @@ Space = Literal["options", "vocabulary"]
 
 @dataclass(frozen=True)
 class DecisionObserver(Observer[Decisions]):
-    """Logit lens on the options at every layer.
+    """A lens on the options at every layer.
 
     Attributes:
         space: Probabilities among the options, or in the whole vocabulary (which needs its normaliser).
         name: Under which the result is found.
+        lens: A lens that was fitted; None for the logit lens.
     """
 
     space: Space = "options"
     name: str = "decisions"
+    lens: Lens | None = None
 
     @property
     def reads(self) -> Reads:
@@ -41,7 +44,7 @@ class DecisionObserver(Observer[Decisions]):
     @property
     def key(self) -> str:
         """The settings."""
-        return f"decisions {self.space}"
+        return f"decisions {self.space}" + (f" {self.lens.name}" if self.lens is not None else "")
 
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Decisions]:
         """Begin with one variant."""
@@ -52,7 +55,9 @@ class DecisionObserver(Observer[Decisions]):
                 "compared with; use space='options', or letter or first_token scoring"
             )
             raise InputError(msg)
-        return _Reading(model, encoded, variant, self.space)
+        if self.lens is not None:
+            self.lens.check(model)
+        return _Reading(model, encoded, variant, self)
 
     def pack(self, result: Decisions) -> Packed:
         """Scores and normalisers; everything else follows from them."""
@@ -73,6 +78,7 @@ class DecisionObserver(Observer[Decisions]):
             encoded=as_questions(inputs),
             under=variant,
             model=model.name,
+            lens=lens_name(self.lens),
             log_normaliser=arrays.get("log_normaliser"),
             embed_log_normaliser=arrays.get("embed_log_normaliser"),
         )
@@ -109,6 +115,18 @@ class FinalObserver(Observer[Final]):
     def unpack(self, packed: Packed, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Final:
         """Put a result together again."""
         return final_of(packed.arrays["scores"], as_questions(inputs).gold)
+
+
+def lens_name(lens: Lens | None) -> str:
+    """What results call a lens.
+
+    Args:
+        lens: A lens that was fitted; None for the logit lens.
+
+    Returns:
+        Its name.
+    """
+    return "logit" if lens is None else lens.name
 
 
 def _told(final: Final) -> dict[str, float]:
@@ -207,20 +225,27 @@ class _Scores:
 
 class _Reading(Collector[Decisions]):
     def __init__(
-        self, model: ModelAccess, encoded: EncodedQuestions, variant: Intervention, space: Space
+        self, model: ModelAccess, encoded: EncodedQuestions, variant: Intervention, look: DecisionObserver
     ) -> None:
-        self.model, self.encoded, self.variant, self.space = model, encoded, variant, space
+        self.model, self.encoded, self.variant, self.look = model, encoded, variant, look
+        gone = set(variant.removed_blocks)
+        self.end = max((layer for layer in range(model.n_layers) if layer not in gone), default=-1)
         # The embedding is the row after the last layer, which is where index −1 points to.
         self.scores = _Scores(
-            model, encoded, model.n_layers + 1, normalise=space == "vocabulary", where=str(variant)
+            model, encoded, model.n_layers + 1, normalise=look.space == "vocabulary", where=str(variant)
         )
 
     def take(self, batch: Batch, rows: ReadRows) -> None:
-        self.scores.take(batch, {layer: resid for (_, layer), resid in rows.items()})
+        self.scores.take(batch, {layer: self._through(layer, resid) for (_, layer), resid in rows.items()})
+
+    def _through(self, layer: int, resid: Tensor) -> Tensor:
+        """What the last layer would leave; what the model does end with is that already."""
+        lens = self.look.lens
+        return resid if lens is None or layer == self.end else lens.translated(layer, resid)
 
     def finish(self) -> Decisions:
         values, normaliser = self.scores.finish(), None
-        if self.space == "vocabulary":
+        if self.look.space == "vocabulary":
             normaliser = self.scores.normaliser
         return Decisions(
             scores=values[:, :-1],
@@ -228,6 +253,7 @@ class _Reading(Collector[Decisions]):
             encoded=self.encoded,
             under=self.variant,
             model=self.model.name,
+            lens=lens_name(self.look.lens),
             log_normaliser=None if normaliser is None else normaliser[:, :-1],
             embed_log_normaliser=None if normaliser is None else normaliser[:, -1],
         )

@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "open_decisions": {"layers.csv", "drift.csv", "texts.csv"},
     "circuits": {"attribution.csv", "sweep.csv", "transition.csv", "restoration.csv"},
     "trained_repairs": {"repairs.csv", "pooled.csv", "differences.csv", "losses.csv"},
+    "lenses": {"specifications.csv", "divergence.csv", "curve.png"},
 }
 
 

@@ -1,7 +1,5 @@
 """From the option scores of every layer to the phases: detectors, intervals, and whether there is any."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -15,7 +13,13 @@ from decision_phases.readout.metrics import (
     option_probabilities,
     survivors,
 )
-from decision_phases.readout.phases.detectors import DETECTORS, change_ratio, crossing_depth, sharpness
+from decision_phases.readout.phases.detectors import (
+    DETECTORS,
+    Detector,
+    change_ratio,
+    crossing_depth,
+    sharpness,
+)
 from decision_phases.readout.phases.result import LEVEL, Detection, Outcome, Phases
 from decision_phases.stats import minimum_detectable_effect, permutation_p, resample_weights
 
@@ -87,11 +91,14 @@ def locate(
     committed = (commitment_layer(choices(scores))[:, None] <= layers).astype(np.float64)
     curves = {"margin": margin, "excess": over, "committed": committed}
     weights = resample_weights(len(gold), n_boot, seed=seed)
-    detections = tuple(_detect(name, curves, layers, weights, confidence) for name in DETECTORS)
+    detections = tuple(
+        detect(name, DETECTORS[name], curves[DETECTORS[name].curve], layers, weights, confidence)
+        for name in DETECTORS
+    )
     p_value = _shuffle_p(by_gold[:, -1], float(over[:, -1].mean()), n_perm, seed)
-    rises = over[:, -1] - over[:, : max(1, len(layers) // 4)].mean(axis=1)
-    rise, rise_se = float(rises.mean()), float(rises.std(ddof=1) / np.sqrt(len(gold)))
-    there = p_value < LEVEL and rise > max(2 * rise_se, ROUNDING)
+    rises = rises_of(over)
+    rise, rise_se, risen = has_risen(rises)
+    there = p_value < LEVEL and risen
     return Phases(
         outcome=_outcome(there, next(d.layer for d in detections if d.name == method)),
         method=method,
@@ -126,16 +133,50 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _detect(
+def rises_of(curve: Float[np.ndarray, "question layer"]) -> Float[np.ndarray, " question"]:
+    """Return the last value of every question's curve minus its mean over the first quarter of the layers.
+
+    Example:
+        >>> rises_of(np.array([[0.0, 0.0, 0.0, 0.0, 1.0]])).tolist()
+        [1.0]
+    """
+    return np.asarray(curve[:, -1] - curve[:, : max(1, curve.shape[1] // 4)].mean(axis=1))
+
+
+def has_risen(rises: Float[np.ndarray, " question"]) -> tuple[float, float, bool]:
+    """Return the mean rise, its standard error, and whether it is more than two of them.
+
+    Example:
+        >>> has_risen(np.array([1.0, 1.0, 2.0]))[2]
+        True
+    """
+    mean, error = float(rises.mean()), float(rises.std(ddof=1) / np.sqrt(len(rises)))
+    return mean, error, mean > max(2 * error, ROUNDING)
+
+
+def detect(
     name: str,
-    curves: Mapping[str, Float[np.ndarray, "question layer"]],
+    detector: Detector,
+    values: Float[np.ndarray, "question layer"],
     layers: Int[np.ndarray, " layer"],
     weights: Float[np.ndarray, "boot question"],
     confidence: float,
 ) -> Detection:
-    """One detector on the mean curve and on the mean curve of every resample."""
-    detector = DETECTORS[name]
-    values = curves[detector.curve]
+    """Return what one detector finds on the mean curve, and on the mean curve of every resample.
+
+    Args:
+        name: What the detection is called.
+        detector: The rule.
+        values: A curve over the surviving layers for every question.
+        layers: These layers.
+        weights: Resamples of the questions, of `stats.resample_weights`.
+        confidence: Nominal coverage of the interval.
+
+    Example:
+        >>> step = np.tile([-1.0, -1.0, 1.0], (4, 1))
+        >>> detect("step", DETECTORS["max_jump"], step, np.arange(3), np.full((5, 4), 0.25), 0.95).ci
+        (2, 2)
+    """
     layer = float(detector.find(values.mean(axis=0), layers))
     resampled = detector.find(weights @ values, layers)
     found = resampled[~np.isnan(resampled)]
