@@ -16,7 +16,7 @@ from decision_phases.lenses.training import Settings, Start, train
 from decision_phases.lenses.tuned import LensFit, TunedLens, maps_of
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.models.gradients import quantised
-from decision_phases.repairs.fitting import Source
+from decision_phases.repairs.contract import Source
 from decision_phases.repairs.linear import RELATIVE_AFFINE, Ghost
 from decision_phases.repairs.moments import Gathering
 from decision_phases.repairs.repair import folder_of, source_of
