@@ -112,6 +112,18 @@ def letters(r: Results) -> Judgement:
     return told, UNTESTABLE if min(own["accuracy_by_rotation"]) <= r["chance"] else NOT_RUN
 
 
+def tuned_is_closer(r: Results) -> Judgement:
+    """The tuned lens is closer to the model than the logit lens, at the layers before the last."""
+    rows = r["divergence"]["rows"][:-1]
+    closer, further = sum(row["gain_low"] > 0 for row in rows), sum(row["gain_high"] < 0 for row in rows)
+    means = {name: sum(row[name] for row in rows) / len(rows) for name in ("logit", "tuned")}
+    told = (
+        f"closer at {closer} of {len(rows)} layers, further at {further}; on average {means['tuned']:.2f} nats from the "
+        f"model's next token, the logit lens {means['logit']:.2f}"
+    )
+    return told, tally(closer, further, len(rows))
+
+
 # -- criteria -----------------------------------------------------------------------------------------------------------
 
 

@@ -157,7 +157,7 @@ PAPERS = (
     ),
     Paper(
         "tuned-lens", "Tuned lens", "2303.08112",
-        (Claim("a trained map for each layer removes the drift of the basis", why="no tuned lens is built"),),
+        (Claim("a trained map for each layer brings what is read closer to what the model says", "lenses", c.tuned_is_closer),),
     ),
     Paper(
         "answer-assemble-ace", "Answer, Assemble, Ace", "2407.15018",

@@ -14,8 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 #: Homes of public names in the order in which one needs them; others follow.
-HOMES = ("models", "tasks", "readout", "interventions", "engine", "pruning", "pruning.game", "pruning.sparsity",
-         "hierarchy", "circuits", "repairs", "exports", "store", "errors")  # fmt: skip
+HOMES = ("models", "tasks", "readout", "lenses", "interventions", "engine", "pruning", "pruning.game",
+         "pruning.sparsity", "hierarchy", "circuits", "repairs", "exports", "studies.steering", "studies.steered",
+         "views", "store", "errors")  # fmt: skip
 
 
 def pages():
