@@ -105,8 +105,8 @@ def find_circuit(
     Args:
         model: What `load` gives or takes.
         questions: A name, a file or questions, not encoded yet.
-        scores: How much each component matters, `[layer, component]`: the heads, then the MLP; from attribution,
-            patching or ablation. NaN for what is not there.
+        scores: How much each component matters, `[layer, component]`: the heads, then the MLP; NaN for what is not
+            there. From `found = attribute(...)`: `np.column_stack([found.heads.mean(axis=0), found.mlp.mean(axis=0)])`.
         under: An intervention; none by default. Components that it removes are in no circuit.
         selection: A name in `SELECTIONS`.
         target: Faithfulness to keep on the search questions.
