@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from decision_phases.interventions import steer as steer
     from decision_phases.interventions import weights as weights
     from decision_phases.interventions import zero as zero
+    from decision_phases.lm_harness import harness as harness
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
     from decision_phases.pruning import CRITERIA as CRITERIA
@@ -113,6 +114,7 @@ _HOMES = {
         "Captured", "Edit", "Intervention", "insert", "mean", "noise", "patch", "resample", "scale", "skip", "steer",
         "weights", "zero",
     ),
+    "decision_phases.lm_harness": ("harness",),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": (
         "CRITERIA", "OBJECTIVES", "SEARCHES", "STRATEGIES", "Budget", "Curves", "Ranking", "Rankings", "SafeCut",
@@ -190,6 +192,7 @@ __all__ = [
     "find_phases",
     "generate",
     "generation_drift",
+    "harness",
     "insert",
     "load",
     "mean",
