@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from decision_phases.readout import perplexity as perplexity
     from decision_phases.readout import precision as precision
     from decision_phases.readout import read as read
+    from decision_phases.repairs import COMPENSATIONS as COMPENSATIONS
     from decision_phases.repairs import REPAIRS as REPAIRS
     from decision_phases.repairs import FittedRepair as FittedRepair
     from decision_phases.repairs import RepairComparison as RepairComparison
@@ -126,13 +127,16 @@ _HOMES = {
         "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
         "read",
     ),
-    "decision_phases.repairs": ("REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair"),
+    "decision_phases.repairs": (
+        "COMPENSATIONS", "REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair",
+    ),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.tasks": ("Question", "QuestionSet", "TextSet", "questions"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "COMPENSATIONS",
     "CRITERIA",
     "OBJECTIVES",
     "REPAIRS",
