@@ -77,6 +77,10 @@ if TYPE_CHECKING:
     from decision_phases.pruning.sparsity import Sparsity as Sparsity
     from decision_phases.pruning.sparsity import sparsify as sparsify
     from decision_phases.pruning.sparsity import sparsity_of as sparsity_of
+    from decision_phases.quantisation import Compressed as Compressed
+    from decision_phases.quantisation import Quantised as Quantised
+    from decision_phases.quantisation import compress as compress
+    from decision_phases.quantisation import quantise as quantise
     from decision_phases.readout import Decisions as Decisions
     from decision_phases.readout import Perplexity as Perplexity
     from decision_phases.readout import Phases as Phases
@@ -123,6 +127,7 @@ _HOMES = {
     ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.pruning.sparsity": ("SPARSITY_METHODS", "Sparsity", "sparsify", "sparsity_of"),
+    "decision_phases.quantisation": ("Compressed", "Quantised", "compress", "quantise"),
     "decision_phases.readout": (
         "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
         "read",
@@ -148,6 +153,7 @@ __all__ = [
     "Budget",
     "Captured",
     "CausalTransition",
+    "Compressed",
     "Curves",
     "DecisionPhasesError",
     "Decisions",
@@ -169,6 +175,7 @@ __all__ = [
     "Perplexity",
     "Phases",
     "Precision",
+    "Quantised",
     "Question",
     "QuestionSet",
     "Ranking",
@@ -191,6 +198,7 @@ __all__ = [
     "causal_transition",
     "compare_repairs",
     "compare_spaces",
+    "compress",
     "evaluate",
     "export",
     "find_phases",
@@ -207,6 +215,7 @@ __all__ = [
     "perplexity",
     "precision",
     "prune",
+    "quantise",
     "questions",
     "rank",
     "read",
