@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError, MissingPackageError
-from decision_phases.interventions import Intervention, insert, noise, skip, steer, weights
+from decision_phases.interventions import Array, Intervention, LowRank, insert, noise, skip, steer, weights
 from decision_phases.models import FAMILIES, load, tiny_hf
 from decision_phases.models.matrices import weight_matrices
 from decision_phases.pruning.sparsity import sparsify
 from decision_phases.quantisation import Quantised, Scheme, compress, quantise, rounded
-from decision_phases.repairs import COMPENSATIONS, repair
+from decision_phases.repairs import COMPENSATIONS, FittedRepair, repair
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
 
@@ -349,6 +349,17 @@ def test_zeros_and_removals_together(tiny):
     none = compress(tiny, prune, quantise_to="int8", repair_by=None)
     assert none == prune + none.quantised
     assert not none.repair
+
+
+def test_weights_that_a_repair_trains_are_rounded_too(tiny, monkeypatch):
+    generator = np.random.default_rng(0)
+    low_rank = LowRank(*(Array.of(generator.normal(size=size), "part") for size in ((48, 2), (2, 32))))
+    trained = FittedRepair(weights(1, {"mlp.up_proj.weight": low_rank}).edits)
+    monkeypatch.setattr(sys.modules[compress.__module__], "repair", lambda *_, **__: trained)
+    found = compress(tiny, skip(2), quantise_to="int4:16", repair_by="lora")
+    assert quantise(tiny, "int4:16", under=found).report.share_on_grid == 1.0
+    assert found.quantised == quantise(tiny, "int4:16", under=skip(2) + trained)
+    assert found.n_bytes == found.quantised.report.whole
 
 
 # -- the bundled model -------------------------------------------------------------------------------------------

@@ -244,6 +244,8 @@ def test_learning_brings_the_next_token_closer_to_the_dense_model(tiny, sparse):
     )
     assert trained < estimated
     assert trained < before
+    assert learned.fit.losses[-1] < learned.fit.losses[0]
+    assert not fixed.fit.losses
     assert torch.equal(said(tiny, Intervention()), said(load("tiny-llama", quiet=True), Intervention()))
 
 
@@ -342,5 +344,7 @@ def test_maps_are_fitted_under_what_else_is_done(tiny, sparse):
                       sequential=sequential) == under  # fmt: skip
     with pytest.raises(InputError, match="has nothing to act on"):
         repair(tiny, cut, method="ghost", under=sparse, texts=TEXTS)
+    with pytest.raises(InputError, match="lora trains weights of the model, not of one under magnitude"):
+        repair(tiny, cut, method="lora", under=base, texts=TEXTS)
     with pytest.raises(InputError, match="depends on questions"):
         repair(tiny, cut, method="ghost", under=noise(2, 0.1), texts=TEXTS)
