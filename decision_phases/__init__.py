@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from decision_phases.lenses import onsets as onsets
     from decision_phases.lenses import specification_curve as specification_curve
     from decision_phases.lenses import tuned_lens as tuned_lens
+    from decision_phases.lm_harness import harness as harness
     from decision_phases.models import ModelAccess as ModelAccess
     from decision_phases.models import load as load
     from decision_phases.pruning import CRITERIA as CRITERIA
@@ -92,6 +93,10 @@ if TYPE_CHECKING:
     from decision_phases.pruning.sparsity import Sparsity as Sparsity
     from decision_phases.pruning.sparsity import sparsify as sparsify
     from decision_phases.pruning.sparsity import sparsity_of as sparsity_of
+    from decision_phases.quantisation import Compressed as Compressed
+    from decision_phases.quantisation import Quantised as Quantised
+    from decision_phases.quantisation import compress as compress
+    from decision_phases.quantisation import quantise as quantise
     from decision_phases.readout import Decisions as Decisions
     from decision_phases.readout import Perplexity as Perplexity
     from decision_phases.readout import Phases as Phases
@@ -102,6 +107,7 @@ if TYPE_CHECKING:
     from decision_phases.readout import perplexity as perplexity
     from decision_phases.readout import precision as precision
     from decision_phases.readout import read as read
+    from decision_phases.repairs import COMPENSATIONS as COMPENSATIONS
     from decision_phases.repairs import REPAIRS as REPAIRS
     from decision_phases.repairs import FittedRepair as FittedRepair
     from decision_phases.repairs import RepairComparison as RepairComparison
@@ -139,6 +145,7 @@ _HOMES = {
     "decision_phases.lenses": (
         "LensDivergence", "Onsets", "SpecificationCurve", "TunedLens", "onsets", "specification_curve", "tuned_lens",
     ),
+    "decision_phases.lm_harness": ("harness",),
     "decision_phases.models": ("ModelAccess", "load"),
     "decision_phases.pruning": (
         "CRITERIA", "OBJECTIVES", "SEARCHES", "STRATEGIES", "Budget", "Curves", "Ranking", "Rankings", "SafeCut",
@@ -146,11 +153,14 @@ _HOMES = {
     ),
     "decision_phases.pruning.game": ("ShapleyValues", "shapley"),
     "decision_phases.pruning.sparsity": ("SPARSITY_METHODS", "Sparsity", "sparsify", "sparsity_of"),
+    "decision_phases.quantisation": ("Compressed", "Quantised", "compress", "quantise"),
     "decision_phases.readout": (
         "Decisions", "Perplexity", "Phases", "Precision", "ask", "capture", "find_phases", "perplexity", "precision",
         "read",
     ),
-    "decision_phases.repairs": ("REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair"),
+    "decision_phases.repairs": (
+        "COMPENSATIONS", "REPAIRS", "FittedRepair", "RepairComparison", "compare_repairs", "repair",
+    ),
     "decision_phases.store": ("ResultStore",),
     "decision_phases.studies.steered": ("Steering",),
     "decision_phases.studies.steering": ("steering",),
@@ -160,6 +170,7 @@ _HOMES = {
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "COMPENSATIONS",
     "CRITERIA",
     "OBJECTIVES",
     "REPAIRS",
@@ -171,6 +182,7 @@ __all__ = [
     "Budget",
     "Captured",
     "CausalTransition",
+    "Compressed",
     "Circuit",
     "CircuitOverlap",
     "Component",
@@ -199,6 +211,7 @@ __all__ = [
     "Perplexity",
     "Phases",
     "Precision",
+    "Quantised",
     "Question",
     "QuestionSet",
     "Ranking",
@@ -228,12 +241,14 @@ __all__ = [
     "compare_repairs",
     "compare_spaces",
     "components_of",
+    "compress",
     "evaluate",
     "export",
     "find_circuit",
     "find_phases",
     "generate",
     "generation_drift",
+    "harness",
     "insert",
     "load",
     "mean",
@@ -245,6 +260,7 @@ __all__ = [
     "perplexity",
     "precision",
     "prune",
+    "quantise",
     "questions",
     "rank",
     "read",

@@ -70,7 +70,8 @@ PAPERS = (
     Paper(
         "restore-lcc", "RestoreLCC", "2510.21834",
         (
-            Claim("directions per head restore models with sparse weights", why="per-head compensation is not built"),
+            Claim("directions per head restore models with sparse weights",
+                  why="built (`lost_components`, `learned_components`), but no experiment asks it yet"),
             Claim("its limit for removed blocks, one bias a gap, gives back part of what a cut costs", "repairs",
                   c.repair_helps("mean_bias")),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -232,6 +232,7 @@ def continued(
     temperature: float | None,
     seed: int,
     max_tokens: int = 4096,
+    finished: Callable[[int, Sequence[int]], bool] | None = None,
     progress: bool = False,
 ) -> Int[np.ndarray, "prompt step"]:
     """Write tokens after prompts, batch by batch of prompts of one length.
@@ -244,10 +245,13 @@ def continued(
         temperature: Of the sampling; None takes the likeliest token.
         seed: Of the sampling.
         max_tokens: Most tokens in a batch.
+        finished: Told the place of a prompt and the tokens written after it so far, says whether the text is complete;
+            it is not asked again about that prompt, and a batch of complete texts is not continued. By default all
+            steps are written.
         progress: Show a bar.
 
     Returns:
-        Token ids.
+        Token ids; 0 at steps that were not written because all texts of the batch were complete.
 
     Raises:
         InputError: If logits are not finite.
@@ -266,6 +270,7 @@ def continued(
         for places in batches:
             tokens = torch.tensor([prompts[i] for i in places], device=model.device)
             cache: Any = None
+            open_places = list(places)
             for step in range(steps):
                 if not model.capabilities.cached_generation:
                     logits = model.logits(tokens, last_only=True)[:, -1]
@@ -275,8 +280,13 @@ def continued(
                 uniform = None if draws is None else torch.from_numpy(draws[places, step])
                 new = chosen(logits, temperature, uniform)
                 tokens = torch.cat([tokens, new[:, None].to(tokens.device)], dim=1)
+                found[places, step] = new.cpu().numpy()
                 bar.update()
-            found[places] = tokens[:, -steps:].cpu().numpy()
+                if finished is not None:
+                    open_places = [i for i in open_places if not finished(i, found[i, : step + 1].tolist())]
+                    if not open_places:
+                        bar.update(steps - step - 1)
+                        break
     return found
 
 

@@ -1,6 +1,7 @@
 """An intervention: edits that are applied together, as a value that composes."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from decision_phases.interventions.compatibility import check_composition, check
 from decision_phases.interventions.edit import PARTS, Edit
 from decision_phases.interventions.layer_sets import format_layers
 from decision_phases.interventions.per_question import PerQuestion
+
+_MANY = 4  # edits of one label at heads are written out
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,16 +76,19 @@ class Intervention:
             for part, layers in ((part, self.removed(part)) for part in PARTS)
             if layers
         ]
-        # Weights of one making, such as those of a sparse model, are one thing, however many blocks they are in.
+        # Weights of one making, such as those of a sparse model, are one thing, however many blocks they are in; so are
+        # many edits of one making at heads.
+        labels = Counter(edit.label for edit in self.edits if edit.label and edit.head is not None)
+        many = {label for label, count in labels.items() if count > _MANY}
         made: dict[str, list[int]] = {}
+        rest = []
         for edit in self.edits:
-            if edit.op == "weights" and edit.label:
+            if edit.label and (edit.op == "weights" or (edit.head is not None and edit.label in many)):
                 made.setdefault(edit.label, []).append(edit.layer)
+            elif edit.op != "skip":
+                rest.append(str(edit))
         cuts += [f"{label} {format_layers(layers)}" for label, layers in made.items()]
-        rest = (
-            edit for edit in self.edits if not (edit.op == "skip" or (edit.op == "weights" and edit.label))
-        )
-        return " + ".join(cuts + [str(edit) for edit in rest])
+        return " + ".join(cuts + rest)
 
     def __repr__(self) -> str:
         return f"<Intervention: {self}>"

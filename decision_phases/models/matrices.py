@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, unknown_name
+from decision_phases.interventions import Intervention
 from decision_phases.models.access import ModelAccess
 from decision_phases.models.parts import PARTS, part_parameters
 
@@ -172,6 +173,100 @@ def weight_matrices(
             )
             raise InputError(msg)
     return tuple(found)
+
+
+def chosen_parts(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Read which parts of blocks are meant.
+
+    Args:
+        given: "attention", "mlp" or both; None for all that a block has.
+
+    Returns:
+        The parts, or None.
+
+    Raises:
+        InputError: If a part is unknown, or none is named.
+
+    Example:
+        >>> chosen_parts("mlp")
+        ('mlp',)
+    """
+    if given is None:
+        return None
+    parts = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+    for part in parts:
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS)
+    if not parts:
+        msg = f"parts={given!r} names no part; give {' or '.join(PARTS)}, or leave it out for all"
+        raise InputError(msg)
+    return parts
+
+
+def chosen_matrices(
+    model: ModelAccess,
+    under: Intervention,
+    *,
+    layers: Iterable[SupportsIndex] | None,
+    parts: tuple[str, ...] | None,
+    made: str,
+) -> dict[int, tuple[WeightMatrix, ...]]:
+    """The weight matrices of some layers and parts, but for those that an intervention removes.
+
+    Args:
+        model: The model.
+        under: The intervention.
+        layers: The layers; None for all that are not removed.
+        parts: "attention", "mlp" or both; None for all.
+        made: What is to be done with them, as in "made sparse".
+
+    Returns:
+        Layer → its matrices; without layers that have none.
+
+    Raises:
+        InputError: If a layer is out of range or removed, there is no such matrix, or one cannot be replaced.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> from decision_phases.models import load
+        >>> model = load("tiny-gpt2", quiet=True)
+        >>> list(chosen_matrices(model, skip(2, 3), layers=None, parts=("mlp",), made="rounded"))
+        [0, 1, 4, 5]
+    """
+    gone = set(under.removed_blocks)
+    if layers is None:
+        chosen = [layer for layer in range(model.n_layers) if layer not in gone]
+    else:
+        chosen = sorted({int(layer) for layer in layers})
+        for layer in chosen:
+            model.check_layer(layer)
+        if gone & set(chosen):
+            msg = f"layer {min(gone & set(chosen))} is to be {made}, but {under} removes it; leave it out"
+            raise InputError(msg)
+    found = {}
+    for layer in chosen:
+        without = {part for part in PARTS if layer in under.removed(part)}
+        matrices = tuple(m for m in weight_matrices(model, layer, parts) if m.part not in without)
+        if matrices:
+            found[layer] = matrices
+    if not found:
+        what = (
+            "weight matrices"
+            if parts is None
+            else f"weight matrices of its {' or '.join(parts)} that it names"
+        )
+        msg = f"{model.name} ({model.architecture}) has no {what} in the layers {chosen}, so nothing can be {made}"
+        raise InputError(msg)
+    for layer, matrices in found.items():
+        for matrix in matrices:
+            if matrix.parameter.is_meta:
+                msg = (
+                    f"device_map leaves {matrix.name} of layer {layer} elsewhere and fetches it whenever the block "
+                    f"runs, so it cannot be {made}; keep that block on a device that computes, or leave it out with "
+                    "layers="
+                )
+                raise InputError(msg)
+    return found
 
 
 def _of_part(model: ModelAccess, layer: int, part: str) -> list[nn.Parameter]:

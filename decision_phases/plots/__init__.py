@@ -10,6 +10,7 @@ from decision_phases.plots.onsets import onset_panels
 from decision_phases.plots.open_margin import margin_by_step
 from decision_phases.plots.path import transition_path
 from decision_phases.plots.pruning import Curve, pruning_curves
+from decision_phases.plots.quantisation import rounding_by_layer
 from decision_phases.plots.ranking import ScorePanel, unit_scores
 from decision_phases.plots.repairs import RepairPoint, fit_errors, repair_comparison, training_loss
 from decision_phases.plots.spaces import SpaceCurve, SpacePanel, space_panels
@@ -41,6 +42,7 @@ __all__ = [
     "option_frequency_by_category",
     "pruning_curves",
     "repair_comparison",
+    "rounding_by_layer",
     "save_figure",
     "space_panels",
     "sparsity_by_layer",

@@ -1,7 +1,13 @@
-"""What makes up for removed parts: maps, fitted, and weights, trained, on texts without labels."""
+"""What makes up for removed parts and changed weights: fitted, or trained, on texts without labels."""
 
 from decision_phases.repairs.compare import compare_repairs
 from decision_phases.repairs.comparison import Recovered, RepairComparison, RepairRow
+from decision_phases.repairs.components import (
+    COMPENSATIONS,
+    Compensation,
+    LearnedCompensation,
+    is_compensation,
+)
 from decision_phases.repairs.contract import MapRepair, Repair, TrainedRepair
 from decision_phases.repairs.hadamard import hadamard
 from decision_phases.repairs.lora import LoraRepair
@@ -11,10 +17,13 @@ from decision_phases.repairs.repair import repair
 from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
 
 __all__ = [
+    "COMPENSATIONS",
     "MAPS",
     "REPAIRS",
+    "Compensation",
     "Fit",
     "FittedRepair",
+    "LearnedCompensation",
     "LoraRepair",
     "MapRepair",
     "PlaceFit",
@@ -26,6 +35,7 @@ __all__ = [
     "compare_repairs",
     "find_repair",
     "hadamard",
+    "is_compensation",
     "places_of",
     "repair",
 ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from decision_phases.engine import Store, as_store, evaluate
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
-from decision_phases.models import as_model
+from decision_phases.models import ModelAccess, as_model
 from decision_phases.readout import DecisionObserver, Decisions, Perplexity, ask, find_phases, perplexities
 from decision_phases.readout.ask import Questions
 from decision_phases.repairs.comparison import INTACT, NOTHING, RepairComparison, RepairRow
+from decision_phases.repairs.components import (
+    COMPENSATIONS,
+    Compensation,
+    check_compensable,
+    compensate,
+    find_compensation,
+)
 from decision_phases.repairs.contract import Repair
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
@@ -21,12 +28,15 @@ from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.repair import Texts, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
 
+Methods: TypeAlias = Sequence[str | Repair | Compensation] | None
+Fitting: TypeAlias = Callable[..., tuple[FittedRepair, ...]]
+
 
 def compare_repairs(
     model: object,
     cut: Intervention,
     *,
-    methods: Sequence[str | Repair] | None = None,
+    methods: Methods = None,
     questions: Questions = "facts",
     texts: Texts = "pydoc",
     window: int = 128,
@@ -39,14 +49,15 @@ def compare_repairs(
     progress: bool = False,
     **settings: Any,
 ) -> RepairComparison:
-    """Fit several repairs of one cut, and measure them beside doing nothing and the intact model.
+    """Fit several repairs of one cut or of changed weights, and measure them beside doing nothing and the intact model.
 
     All of them see the same questions, and perplexity is measured on the half of the texts that none was fitted to.
 
     Args:
         model: What `load` gives or takes.
-        cut: The removals.
-        methods: Names in `REPAIRS`, or repairs with names of their own; by default `MAPS`, which take seconds.
+        cut: The removals, or an intervention that changes weights.
+        methods: Names in `REPAIRS`, for changed weights in `COMPENSATIONS`, or repairs with names of their own; by
+            default `MAPS`, which take seconds, for changed weights all.
         questions: A name, a file, questions, or encoded questions. They fit nothing: all of them measure.
         texts: What `dp.texts` takes, as a whole set: one half fits, the other measures.
         window: Tokens in a window of the texts.
@@ -74,9 +85,8 @@ def compare_repairs(
         ['intact', 'nothing', 'ghost']
     """
     access = as_model(model)
-    places = places_of(access, cut)
-    asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
-    names = [repair.name for repair in asked]
+    changes_weights = any(edit.op == "weights" for edit in cut)
+    names, fit = (_compensations if changes_weights else _maps)(access, cut, methods)
     if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
         msg = (
             f"the repairs are named {names}; give at least one, each with its own name, and neither 'intact' nor "
@@ -90,10 +100,9 @@ def compare_repairs(
         raise InputError(msg)
     source = source_of(access, whole, window=window, limit=limit, seed=seed)
     known = as_store(store)
-    fitted = fit_all(
-        access, cut, places, asked, source,
-        sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
-    )  # fmt: skip
+    fitted = fit(
+        source=source, sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress
+    )
     variants = [Intervention(), cut, *(cut + maps for maps in fitted)]
     runs = evaluate(access, encoded, variants, [DecisionObserver()], store=known, progress=progress)
     decisions = [run["decisions"] for run in runs]
@@ -120,6 +129,23 @@ def compare_repairs(
     )
     return RepairComparison(
         tuple(rows), cut, access.name, encoded.questions.name, encoded.questions.chance, seed, notes
+    )
+
+
+def _maps(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:
+    """Names of what makes up for a cut, and what fits it."""
+    places = places_of(model, cut)
+    asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
+    return [one.name for one in asked], lambda **given: fit_all(model, cut, places, asked, **given)
+
+
+def _compensations(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:
+    """Names of what makes up for changed weights, and what fits it."""
+    asked = [find_compensation(method) for method in (COMPENSATIONS if methods is None else methods)]
+    for how in asked:
+        check_compensable(model, cut, how)
+    return [one.name for one in asked], lambda **given: tuple(
+        compensate(model, cut, how, **given) for how in asked
     )
 
 

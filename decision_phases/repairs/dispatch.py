@@ -45,6 +45,7 @@ def fit_all(
     seed: int,
     checkpoint: Path | None,
     progress: bool,
+    base: Intervention | None = None,
 ) -> tuple[FittedRepair, ...]:
     """Fit repairs of one cut: all maps together, then what is trained, one after the other.
 
@@ -58,6 +59,7 @@ def fit_all(
         seed: Of everything random.
         checkpoint: Folder that training can be continued from; None to keep nothing.
         progress: Show bars.
+        base: What else is done to the model while maps are fitted.
 
     Returns:
         The fitted repairs, in the order given.
@@ -79,6 +81,7 @@ def fit_all(
             seed=seed,
             checkpoint=checkpoint,
             progress=progress,
+            base=base,
         )
         if maps
         else ()

@@ -78,6 +78,7 @@ def fit_maps(
     seed: int,
     checkpoint: Path | None,
     progress: bool,
+    base: Intervention | None = None,
 ) -> tuple[FittedRepair, ...]:
     """Fit maps that make up for one cut.
 
@@ -94,6 +95,7 @@ def fit_maps(
         seed: Of everything random.
         checkpoint: Folder that training can be continued from; None to keep nothing.
         progress: Show bars.
+        base: What else is done to the model wherever something enters a map.
 
     Returns:
         The fitted repairs, in the order given.
@@ -101,14 +103,15 @@ def fit_maps(
     Raises:
         InputError: If the tokens do not determine a map.
     """
-    all_of_them = [_Progress(repair) for repair in repairs]
-    key = f"{model.fingerprint} {cut.key} {source.content_hash} {source.window} {source.tokens} {sequential}"
+    base = base or Intervention()
+    all_of_them = [_Progress(repair, under=base) for repair in repairs]
+    key = f"{model.fingerprint} {cut.key} {base.key} {source.content_hash} {source.window} {source.tokens} {sequential}"
     rounds = [[place] for place in places] if sequential else [list(places)]
     for number, group in enumerate(rounds, 1):
         jobs = []
         for of in all_of_them:
             for place in group:
-                variant = of.under + place.without if sequential else place.without
+                variant = (of.under if sequential else base) + place.without
                 job = Job(
                     model.d_model,
                     source.tokens,
@@ -128,7 +131,9 @@ def fit_maps(
             mapping = job_.finish()
             job_.of.maps += mapping
             job_.of.under += job_.place.cut + mapping
-    return tuple(_result(model, cut, of, source, sequential=sequential, seed=seed) for of in all_of_them)
+    return tuple(
+        _result(model, cut, base, of, source, sequential=sequential, seed=seed) for of in all_of_them
+    )
 
 
 def _reads(jobs: Iterable[_Open]) -> Mapping[Intervention, Sequence[tuple[str, int]]]:
@@ -154,7 +159,14 @@ def _file(folder: Path | None, repair: MapRepair, place: Place) -> Path | None:
 
 
 def _result(
-    model: ModelAccess, cut: Intervention, of: _Progress, source: Source, *, sequential: bool, seed: int
+    model: ModelAccess,
+    cut: Intervention,
+    base: Intervention,
+    of: _Progress,
+    source: Source,
+    *,
+    sequential: bool,
+    seed: int,
 ) -> FittedRepair:
     fit = Fit(
         method=of.repair.name,
@@ -172,5 +184,6 @@ def _result(
         seed=seed,
         parameters=len(of.places) * of.repair.n_parameters(model.d_model),
         seconds=of.seconds,
+        under=base,
     )
     return FittedRepair(of.maps.edits, fit)

@@ -82,7 +82,10 @@ def check_cut(model: ModelAccess, cut: Intervention) -> None:
         raise InputError(msg)
     if not cut.is_cut:
         other = next(edit for edit in cut if edit.op != "skip")
-        msg = f"'{other}' is no removal; repairs are fitted to a cut, which is made of dp.skip(...) only"
+        instead = "; for changed weights use method='lost_components'" if other.op == "weights" else ""
+        msg = (
+            f"'{other}' is no removal; maps are fitted to a cut, which is made of dp.skip(...) only{instead}"
+        )
         raise InputError(msg)
     cut.validate(n_layers=model.n_layers, sites=model.sites)
     if len(cut.removed_blocks) == model.n_layers:

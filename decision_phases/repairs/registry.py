@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from decision_phases.errors import unknown_name
+from decision_phases.errors import InputError, unknown_name
 from decision_phases.repairs.bottleneck import BOTTLENECK
+from decision_phases.repairs.components import COMPENSATIONS, Compensation
 from decision_phases.repairs.contract import MapRepair, Repair
 from decision_phases.repairs.linear import (
     AFFINE,
@@ -34,7 +35,7 @@ REPAIRS: Mapping[str, Repair] = MappingProxyType(
 MAPS: tuple[str, ...] = tuple(name for name, found in REPAIRS.items() if isinstance(found, MapRepair))
 
 
-def find_repair(given: str | Repair) -> Repair:
+def find_repair(given: str | Repair | Compensation) -> Repair:
     """Look a repair up; one that is given as such is left alone.
 
     Args:
@@ -52,6 +53,10 @@ def find_repair(given: str | Repair) -> Repair:
     """
     if isinstance(given, Repair):
         return given
-    if given not in REPAIRS:
-        raise unknown_name("repair", given, REPAIRS)
-    return REPAIRS[given]
+    name = given.name if isinstance(given, Compensation) else given
+    if isinstance(given, Compensation) or name in COMPENSATIONS:
+        msg = f"{name} makes up for changed weights, and a cut removes parts; use one of {', '.join(REPAIRS)}"
+        raise InputError(msg)
+    if name not in REPAIRS:
+        raise unknown_name("repair", name, [*REPAIRS, *COMPENSATIONS])
+    return REPAIRS[name]

@@ -1,4 +1,4 @@
-"""`repair`: fit or train what makes up for a cut, on texts and without labels."""
+"""`repair`: fit or train what makes up for a cut or for changed weights, on texts and without labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from decision_phases.engine import texts as read_texts
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.data import text_data
-from decision_phases.repairs.contract import Repair, Source
+from decision_phases.repairs.components import (
+    Compensation,
+    check_compensable,
+    compensate,
+    find_compensation,
+    is_compensation,
+)
+from decision_phases.repairs.contract import MapRepair, Repair, Source
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import find_repair
@@ -24,13 +32,14 @@ def repair(
     model: object,
     cut: Intervention,
     *,
-    method: str | Repair = "relative_ghost",
+    method: str | Repair | Compensation = "relative_ghost",
     texts: Texts = "pydoc",
     window: int = 128,
     limit: int | None = 128,
     sequential: bool = True,
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    under: Intervention | None = None,
     progress: bool = False,
 ) -> FittedRepair:
     """Make up for a cut: by maps, at every gap from what enters it to what left it in the intact model, or by training.
@@ -40,12 +49,15 @@ def repair(
     "lora" put no map in; they train the blocks around the cut by low-rank adapters (`LoraRepair` has their settings)
     and give what these add to the weights.
 
+    For weights that were set to zero (`sparsify`), rounded or replaced there are the methods in `COMPENSATIONS`, which
+    add a constant to the outputs of the heads that lost most; see `Compensation`.
+
     Args:
         model: What `load` gives or takes.
-        cut: The removals, such as `skip(5, 6, 9)`.
+        cut: The removals, such as `skip(5, 6, 9)`; or an intervention that changes weights.
         method: A name in `REPAIRS`, or a repair (`dataclasses.replace` gives one with other settings). "ghost" is as
             published; the default weighs tokens by their length, which matters where the cut holds the block that gives
-            the first token of a text its huge norm.
+            the first token of a text its huge norm. For changed weights a name in `COMPENSATIONS`, or one of them.
         texts: What `dp.texts` takes; of a whole set the fit half is used, so that the other half can measure.
         window: Tokens in a window, BOS included.
         limit: Use at most this many windows, drawn without replacement; None for all.
@@ -54,6 +66,8 @@ def repair(
         seed: Of everything random.
         checkpoint: For what is trained: a folder from which an interrupted training is continued, bit for bit at an
             equal number of threads.
+        under: What else is done to the model while maps or compensations are fitted, such as rounding weights; what is
+            to be reached is the intact model all the same.
         progress: Show bars.
 
     Returns:
@@ -74,15 +88,36 @@ def repair(
         >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
         (True, 1024)
     """
-    access = as_model(model)
+    access, base = as_model(model), under or Intervention()
+    if is_compensation(method):
+        how = find_compensation(method)
+        check_compensable(access, base + cut, how)
+        return compensate(
+            access, base + cut, how, source_of(access, texts, window=window, limit=limit, seed=seed),
+            sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
+        )  # fmt: skip
     asked = find_repair(method)
     places = places_of(access, cut)
+    _check_base(access, base, cut, asked)
     source = source_of(access, texts, window=window, limit=limit, seed=seed)
     (found,) = fit_all(
-        access, cut, places, [asked], source,
+        access, cut, places, [asked], source, base=base,
         sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
     )  # fmt: skip
     return found
+
+
+def _check_base(model: ModelAccess, base: Intervention, cut: Intervention, asked: Repair) -> None:
+    if base and not isinstance(asked, MapRepair):
+        msg = f"{asked.name} trains weights of the model, not of one under {base}; use a repair by maps, or no under="
+        raise InputError(msg)
+    check_variant(model, base + cut)
+    if base.needs_positions or base.per_question:
+        msg = (
+            f"{base} depends on questions or on positions in them, which texts do not have; repair under what is the "
+            "same everywhere"
+        )
+        raise InputError(msg)
 
 
 def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | None, seed: int) -> Source:

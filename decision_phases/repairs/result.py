@@ -59,6 +59,7 @@ class Fit:
         seconds: How long it took, running the model included.
         losses: The loss of every step, where the model itself was trained.
         trained: Tokens that it was trained on, those that came twice counted twice.
+        under: What else was done to the model meanwhile.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Fit:
     seconds: float
     losses: tuple[float, ...] = field(default=(), repr=False)
     trained: int = 0
+    under: Intervention = field(default_factory=Intervention)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a map; of a training, one a step.
@@ -97,9 +99,10 @@ class Fit:
         """As JSON values.
 
         Returns:
-            All fields; the cut in words.
+            All fields; interventions in words.
         """
-        return asdict(self) | {"cut": str(self.cut), "places": [asdict(place) for place in self.places]}
+        places = [asdict(place) for place in self.places]
+        return asdict(self) | {"cut": str(self.cut), "under": str(self.under), "places": places}
 
     def plot(self) -> Figure:
         """Draw what every map misses, before and behind it; of a training, the loss of every step.

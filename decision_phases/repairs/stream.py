@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -20,32 +21,34 @@ from decision_phases.tasks import TokenSequence
 #: Tokens that run at once: what is read of them is all that is ever held.
 _CHUNK = 2048
 
-#: (site, layer) → activations of every token, `[token, d]`.
-Rows = Mapping[tuple[str, int], Float[Tensor, "token d"]]
+#: (site, layer) → activations of every token, `[token, d]`, at head_out `[token, head, d]`.
+Rows = Mapping[tuple[str, int], Float[Tensor, "token ..."]]
 
 
 @dataclass(frozen=True)
 class RowsObserver(Observer[Rows]):
-    """Keeps activations of every token, in the order of the sequences, where they are.
+    """Keeps activations, in the order of the sequences, where they are.
 
     Attributes:
         where: Sites and layers to keep.
+        positions: Of "all" tokens, or of those that the sequences say are "read".
         name: Under which the result is found.
     """
 
     where: tuple[tuple[str, int], ...]
+    positions: Literal["all", "read"] = "all"
     name: str = "rows"
 
     @property
     def reads(self) -> Reads:
         """The places named."""
         sites, layers = (dict.fromkeys(column) for column in zip(*self.where, strict=True))
-        return Reads(tuple(sites), tuple(layers), "all")
+        return Reads(tuple(sites), tuple(layers), self.positions)
 
     @property
     def key(self) -> str:
         """The settings."""
-        return f"rows {self.where}"
+        return f"rows {self.positions} {self.where}"
 
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Rows]:
         """Begin with one variant."""
@@ -54,12 +57,13 @@ class RowsObserver(Observer[Rows]):
 
 class _Keeping(Collector[Rows]):
     def __init__(self, observer: RowsObserver, inputs: Inputs) -> None:
+        self.whole = observer.positions == "all"
         self.kept: dict[tuple[str, int], list[Tensor]] = {
             place: [torch.empty(0)] * len(inputs.sequences) for place in observer.where
         }
 
     def take(self, batch: Batch, rows: ReadRows) -> None:
-        sizes = [len(sequence) for sequence in batch.sequences]
+        sizes = [len(sequence) if self.whole else len(sequence.read) for sequence in batch.sequences]
         for place, kept in self.kept.items():
             for index, part in zip(batch.indices, torch.split(rows[place], sizes), strict=True):
                 kept[index] = part
@@ -86,6 +90,7 @@ def stream(
     sequences: Sequence[TokenSequence],
     wanted: Mapping[Intervention, Sequence[tuple[str, int]]],
     *,
+    positions: Literal["all", "read"] = "all",
     progress: bool,
     what: str,
 ) -> Iterator[Chunk]:
@@ -95,13 +100,16 @@ def stream(
         model: The model.
         sequences: Windows of text.
         wanted: Intervention → sites and layers to read under it.
+        positions: As in `RowsObserver`.
         progress: Show a bar.
         what: Its label.
 
     Yields:
         What was read of the next windows.
     """
-    looks = {variant: RowsObserver(tuple(dict.fromkeys(where))) for variant, where in wanted.items()}
+    looks = {
+        variant: RowsObserver(tuple(dict.fromkeys(where)), positions) for variant, where in wanted.items()
+    }
     with tqdm(total=len(sequences), disable=not progress, unit="window", desc=what) as bar:
         for part in _chunks(sequences):
             rows, seconds = {}, {}

@@ -8,12 +8,11 @@ from typing import SupportsFloat, SupportsIndex
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.models.gradients import quantised
-from decision_phases.models.matrices import weight_matrices
-from decision_phases.models.parts import PARTS
+from decision_phases.models.matrices import chosen_matrices, chosen_parts
 from decision_phases.pruning.sparsity.amount import Amount
 from decision_phases.pruning.sparsity.calibrate import Targets, calibrated
 from decision_phases.pruning.sparsity.contract import SparsityMethod
@@ -74,10 +73,10 @@ def sparsify(
     """
     access, base = as_model(model), under or Intervention()
     chosen, share = find_sparsity(method, amount)
-    wanted = _parts(parts)
+    wanted = chosen_parts(parts)
     check_variant(access, base)
     _check_model(access, chosen, base)
-    targets = _targets(access, layers, wanted, base)
+    targets = chosen_matrices(access, base, layers=layers, parts=wanted, made="made sparse")
     widest = _check_matrices(targets, share)
     chosen.check_texts(texts)
     sequences: Sequence[TokenSequence] = ()
@@ -88,19 +87,6 @@ def sparsify(
     return calibrated(
         access, chosen, share, targets, sequences=sequences, under=base, label=label, progress=progress
     )
-
-
-def _parts(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    parts = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
-    for part in parts:
-        if part not in PARTS:
-            raise unknown_name("part", part, PARTS)
-    if not parts:
-        msg = f"parts={given!r} names no part; give {' or '.join(PARTS)}, or leave it out for all"
-        raise InputError(msg)
-    return parts
 
 
 def _check_model(model: ModelAccess, method: SparsityMethod, under: Intervention) -> None:
@@ -123,53 +109,12 @@ def _check_model(model: ModelAccess, method: SparsityMethod, under: Intervention
         raise InputError(msg)
 
 
-def _targets(
-    model: ModelAccess,
-    layers: Iterable[SupportsIndex] | None,
-    parts: tuple[str, ...] | None,
-    under: Intervention,
-) -> Targets:
-    gone = set(under.removed_blocks)
-    if layers is None:
-        chosen = [layer for layer in range(model.n_layers) if layer not in gone]
-    else:
-        chosen = sorted({int(layer) for layer in layers})
-        for layer in chosen:
-            model.check_layer(layer)
-        if gone & set(chosen):
-            msg = (
-                f"layer {min(gone & set(chosen))} is to be made sparse, but {under} removes it; leave it out"
-            )
-            raise InputError(msg)
-    found = {}
-    for layer in chosen:
-        without = {part for part in PARTS if layer in under.removed(part)}
-        matrices = [m for m in weight_matrices(model, layer, parts) if m.part not in without]
-        if matrices:
-            found[layer] = matrices
-    if not found:
-        what = (
-            "weight matrices"
-            if parts is None
-            else f"weight matrices of its {' or '.join(parts)} that it names"
-        )
-        msg = f"{model.name} ({model.architecture}) has no {what} in the layers {chosen}, so nothing can be made sparse"
-        raise InputError(msg)
-    return found
-
-
 def _check_matrices(targets: Targets, amount: Amount) -> int:
     """Refuse what cannot be made sparse so; give the widest input."""
-    every = [(layer, matrix) for layer, matrices in targets.items() for matrix in matrices]
-    for layer, matrix in every:
+    every = [matrix for matrices in targets.values() for matrix in matrices]
+    for matrix in every:
         amount.check(matrix.shape[2], matrix.name)
-        if matrix.parameter.is_meta:
-            msg = (
-                f"device_map leaves {matrix.name} of layer {layer} elsewhere and fetches it whenever the block runs, "
-                "so it cannot be made sparse; keep that block on a device that computes, or leave it out with layers="
-            )
-            raise InputError(msg)
-    return max(matrix.shape[2] for _, matrix in every)
+    return max(matrix.shape[2] for matrix in every)
 
 
 def _sequences(

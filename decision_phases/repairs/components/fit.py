@@ -1,0 +1,217 @@
+"""Estimating what heads lost, layer by layer, and measuring what is still missed of their outputs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+
+from decision_phases.engine.lower import check_variant
+from decision_phases.errors import InputError
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.repairs.components.contract import Compensation, HeadComponents, Task
+from decision_phases.repairs.components.sums import Losing, Lost, Missing
+from decision_phases.repairs.contract import Source
+from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
+from decision_phases.repairs.stream import stream
+
+_SITE = "head_out"
+_Taking = TypeVar("_Taking", Losing, Missing)
+
+
+def compensate(
+    model: ModelAccess,
+    under: Intervention,
+    how: Compensation,
+    source: Source,
+    *,
+    sequential: bool,
+    seed: int,
+    checkpoint: Path | None,
+    progress: bool,
+) -> FittedRepair:
+    """Add to the outputs of heads what they lost when weights were changed.
+
+    Args:
+        model: The model.
+        under: The intervention; what it does besides changing weights is done to the dense model too.
+        how: The compensation.
+        source: The texts.
+        sequential: Whether every layer is estimated in the model as compensated before it.
+        seed: Of everything random.
+        checkpoint: Folder that training can be continued from; None to keep nothing.
+        progress: Show bars.
+
+    Returns:
+        The additions; `.fit` has one row a layer.
+
+    Raises:
+        InputError: If no weights are changed, the family shows no heads, or a setting makes no sense.
+    """
+    began = time.perf_counter()
+    layers = check_compensable(model, under, how)
+    dense = Intervention(tuple(edit for edit in under if edit.op != "weights"))
+    task = Task(model, dense, under, source.data, seed, checkpoint, progress)
+    how.check_checkpoint(task)
+    if how.positions == "last":
+        task = replace(task, data=replace(source.data, sequences=source.data.reading("last")))
+    first = _lost(task, how, under, layers)
+    chosen = most_lost(first, rank=how.rank, share=how.share)
+    found: list[HeadComponents] = []
+    done = under
+    for layer, heads in chosen.items():
+        lost = _lost(task, how, done, [layer])[layer] if sequential and found else first[layer]
+        part = HeadComponents(
+            layer, heads, lost.components(how.rank)[list(heads)], lost.directions()[list(heads)]
+        )
+        found.append(part)
+        done += part.edits(how.name, double=model.dtype == torch.float64)
+    parts, losses = how.improved(found, replace(task, data=source.data))
+    made = sum(
+        (part.edits(how.name, double=model.dtype == torch.float64) for part in parts), start=Intervention()
+    )
+    places = _places(task, how, layers, made, chosen)
+    fit = Fit(
+        method=how.name,
+        settings=repr(how),
+        model=model.name,
+        fingerprint=model.fingerprint,
+        cut=under,
+        places=places,
+        texts=source.name,
+        texts_hash=source.content_hash,
+        windows=len(source.data.sequences),
+        tokens=source.tokens,
+        window=source.window,
+        sequential=sequential,
+        seed=seed,
+        parameters=len(made) * model.d_head,
+        seconds=time.perf_counter() - began,
+        losses=losses,
+    )
+    return FittedRepair(made.edits, fit)
+
+
+def check_compensable(model: ModelAccess, under: Intervention, how: Compensation) -> list[int]:
+    """Refuse what cannot be compensated, before anything runs.
+
+    Args:
+        model: The model.
+        under: The intervention.
+        how: The compensation.
+
+    Returns:
+        The layers whose heads may have lost something: from the first with changed weights on, without those whose
+        attention is removed.
+
+    Raises:
+        InputError: Saying why.
+    """
+    how.check()
+    changed = [edit.layer for edit in under if edit.op == "weights"]
+    if not changed:
+        msg = (
+            f"{how.name} makes up for changed weights, as dp.sparsify gives them, and '{under}' changes none; for "
+            "removed parts use one of dp.REPAIRS"
+        )
+        raise InputError(msg)
+    if _SITE not in model.sites:
+        msg = (
+            f"{how.name} adds to the outputs of single heads, which {model.name} ({model.architecture}) does not show "
+            f"(it has the sites {', '.join(sorted(model.sites))}); it is for families whose attention has heads"
+        )
+        raise InputError(msg)
+    if under.needs_positions or under.per_question:
+        msg = (
+            f"{under} depends on questions or on positions in them, which texts do not have; compensate under what is "
+            "the same everywhere"
+        )
+        raise InputError(msg)
+    check_variant(model, under)
+    gone = {*under.removed_blocks, *under.removed("attention")}
+    layers = [layer for layer in range(min(changed), model.n_layers) if layer not in gone]
+    if not layers:
+        msg = f"{under} leaves no attention behind changed weights, so there is no head to add anything to"
+        raise InputError(msg)
+    return layers
+
+
+def most_lost(lost: Mapping[int, Lost], *, rank: int, share: float) -> dict[int, tuple[int, ...]]:
+    """Choose the heads whose components remove most of the squared error; of equal ones those that come first.
+
+    Args:
+        lost: Layer → what its heads lost.
+        rank: Number of directions of a component.
+        share: Share of all heads, rounded up.
+
+    Returns:
+        Layer → heads, both ascending; without layers of which no head is chosen, and heads that lost nothing.
+
+    Example:
+        >>> one = Lost(1, np.array([[0.0], [2.0], [1.0]]), np.array([[[0.0]], [[4.0]], [[1.0]]]))
+        >>> most_lost({3: one}, rank=1, share=0.5)
+        {3: (1, 2)}
+    """
+    layers = list(lost)
+    gains = np.stack([sums.tokens * (sums.components(rank) ** 2).sum(axis=1) for sums in lost.values()])
+    best = np.argsort(-gains, axis=None, kind="stable")[: math.ceil(share * gains.size - 1e-9)]
+    picked = sorted(divmod(int(i), gains.shape[1]) for i in best if gains.flat[i] > 0)
+    return {
+        layers[row]: tuple(head for other, head in picked if other == row)
+        for row in dict.fromkeys(row for row, _ in picked)
+    }
+
+
+def _lost(task: Task, how: Compensation, under: Intervention, layers: Sequence[int]) -> dict[int, Lost]:
+    """What the heads of some layers lost under an intervention."""
+    found = {layer: Losing() for layer in layers}
+    _taken(task, how, {under: found}, what="what heads lost")
+    return {layer: losing.finish() for layer, losing in found.items()}
+
+
+def _places(
+    task: Task,
+    how: Compensation,
+    layers: Sequence[int],
+    made: Intervention,
+    chosen: Mapping[int, Sequence[int]],
+) -> tuple[PlaceFit, ...]:
+    """What is missed of the heads' outputs in every layer, before and with all that is added."""
+    before, after = ({layer: Missing() for layer in layers} for _ in range(2))
+    wanted = {task.under: before} | ({task.under + made: after} if made else {})
+    _taken(task, how, wanted, what="measuring")
+    places = []
+    for layer in layers:
+        (total, relative), (total_after, relative_after) = (
+            missing[layer].shares() for missing in (before, after if made else before)
+        )
+        heads = f"layer {layer}, {len(chosen.get(layer, ()))} of {task.model.n_heads} heads"
+        places.append(PlaceFit(_SITE, layer, heads, total, total_after, relative, relative_after))
+    return tuple(places)
+
+
+def _taken(
+    task: Task,
+    how: Compensation,
+    wanted: Mapping[Intervention, Mapping[int, _Taking]],
+    *,
+    what: str,
+) -> None:
+    """Show what heads put out under interventions, beside the dense model, to what adds it up."""
+    layers = next(iter(wanted.values()))
+    where = [(_SITE, layer) for layer in layers]
+    positions: Literal["all", "read"] = "read" if how.positions == "last" else "all"
+    runs = {task.dense: where} | dict.fromkeys(wanted, where)
+    for chunk in stream(
+        task.model, task.data.sequences, runs, positions=positions, progress=task.progress, what=what
+    ):
+        for under, takers in wanted.items():
+            for layer, taker in takers.items():
+                taker.take(chunk.rows[under][_SITE, layer], chunk.rows[task.dense][_SITE, layer])
