@@ -8,55 +8,41 @@ Writes results.json, amplification.csv, options.csv, figure.png and README.md be
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 import decision_phases as dp
 from decision_phases.stats import holm, paired_difference
-from decision_phases.store import versions, write_json
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
+from common import begin
 from figure import draw
 from story import tell
+
+FOLDER = Path(__file__).parent
 
 STEPS = (("h_normed", "z_centred"), ("z_centred", "p"))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet, then write tables, figure and text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
-    parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
-    parser.add_argument("--out", type=Path, default=None, help="where results go")
-    parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
-    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
-    out = args.out or (Path("runs/experiment-amplification-quick") if args.quick else Path(__file__).parent)
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    job = begin(__doc__, settings, FOLDER, argv)
+    s, model = job.settings, job.model
 
     texts = dp.texts(s.TEXTS)
     under = {**ranked(model, texts.fit, s), **drawn(model.n_layers, s), **each_by_itself(model.n_layers)}
     questions = dp.questions(s.QUESTIONS).limit(s.N_QUESTIONS, s.SEED)
     common = {
         "under": under, "temperature": s.TEMPERATURE, "random_sets": s.RANDOM_SETS, "partners": s.PARTNERS,
-        "seed": s.SEED, "store": out / "store", "progress": sys.stderr.isatty(),
+        "seed": s.SEED, "store": job.store, "progress": sys.stderr.isatty(),
     }  # fmt: skip
     on = {
         "questions": dp.compare_spaces(model, questions, **common),
@@ -64,34 +50,28 @@ def main() -> None:
     }
     grown = pd.concat([amplification(found, name) for name, found in on.items()], ignore_index=True)
     options = against_random(on["questions"])
-    grown.to_csv(out / "amplification.csv", index=False)
-    options.to_csv(out / "options.csv", index=False)
-    result: dict[str, Any] = {
-        "model": model.name,
-        "weights": model.weights,
-        "fingerprint": model.fingerprint,
-        "n_layers": model.n_layers,
-        "questions": {"name": questions.name, "hash": questions.content_hash, "n": len(questions)},
-        "texts": {
-            "name": texts.evaluation.name,
-            "hash": texts.evaluation.content_hash,
-            "n": s.N_TEXTS,
-            "tokens": s.WINDOW,
-        },
-        "seed": s.SEED,
-        "temperature": s.TEMPERATURE,
-        "random_sets": s.RANDOM_SETS,
-        "partners": s.PARTNERS,
-        "versions": versions(),
-        "variants": {name: str(variant) for name, variant in under.items()},
-        "amplification": records(grown),
-        "options": records(options),
-        "seconds": round(time.monotonic() - began),
-    }
-    write_json(out / "results.json", result)
-    draw(on, grown, options, out / "figure.png")
-    (out / "README.md").write_text(tell(result), encoding="utf-8")
-    sys.stderr.write(f"written to {out}\n")
+    grown.to_csv(job.out / "amplification.csv", index=False)
+    options.to_csv(job.out / "options.csv", index=False)
+    result = job.write(
+        {
+            "questions": {"name": questions.name, "hash": questions.content_hash, "n": len(questions)},
+            "texts": {
+                "name": texts.evaluation.name,
+                "hash": texts.evaluation.content_hash,
+                "n": s.N_TEXTS,
+                "tokens": s.WINDOW,
+            },
+            "temperature": s.TEMPERATURE,
+            "random_sets": s.RANDOM_SETS,
+            "partners": s.PARTNERS,
+            "variants": {name: str(variant) for name, variant in under.items()},
+            "amplification": records(grown),
+            "options": records(options),
+        }
+    )
+    draw(on, grown, options, job.out / "figure.png")
+    (job.out / "README.md").write_text(tell(result), encoding="utf-8")
+    job.say(f"written to {job.out}")
 
 
 def ranked(model: dp.ModelAccess, texts: dp.TextSet, s: SimpleNamespace) -> dict[str, dp.Intervention]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common import made_by
+
+COMMAND = "uv run python experiments/amplification/run.py"
+
 _NAMES = {"h_normed": "h", "z_centred": "z", "p": "p"}
 
 
@@ -22,13 +26,10 @@ def tell(r: dict[str, Any]) -> str:
         "that the softmax amplifies what it does, and that multiple choice survives because options lie where the shift is "
         "small. Raw cosines of different spaces have no common unit. Here every deviation is divided by the mean distance "
         "between different prompts in the same space, and the options are compared with random tokens that the dense model "
-        "ranks alike. Made by `uv run python experiments/amplification/run.py`; every number below is from `results.json`, "
-        f"written by the same run (seed {r['seed']}, weights {r['weights']}, fingerprint `{r['fingerprint']}`, "
+        f"ranks alike. {made_by(r, COMMAND)}",
         f"{r['questions']['n']} questions of `{r['questions']['name']}`, {r['texts']['n']} texts of `{r['texts']['name']}` "
         f"of {r['texts']['tokens']} tokens, T = {r['temperature']:g}, {r['partners']} other prompts each, "
-        f"{r['random_sets']} random sets each; "
-        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
-        + f"; {r['seconds']} s).",
+        f"{r['random_sets']} random sets each.",
         "![amplification by layer and at the end, options against random tokens](figure.png)",
         "## Does the softmax amplify?",
         *(_amplified(r, on) for on in ("questions", "texts")),

@@ -8,9 +8,7 @@ Writes results.json, repairs.csv, figure.png and README.md beside this file (or 
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,20 +16,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 
 import decision_phases as dp
 from decision_phases.interventions import layer_runs
 from decision_phases.repairs.comparison import INTACT, NOTHING
 from decision_phases.stats import resample_weights
-from decision_phases.store import read_json, versions, write_json
+from decision_phases.store import read_json, write_json
 from decision_phases.studies.targeted import plan_cells
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
+from common import Job, begin, clean
 from figure import draw
 from story import tell
+
+FOLDER = Path(__file__).parent
 
 SIZES = ("mild", "collapse", "beyond")
 
@@ -63,73 +64,55 @@ class Case:
         return f"{self.chosen_by}-{self.size}-{'-'.join(map(str, self.layers))}{fitted}"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet, then write table, figure and text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
-    parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
-    parser.add_argument("--out", type=Path, default=None, help="where results go")
-    parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
-    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
-    out = args.out or (Path("runs/experiment-repairs-quick") if args.quick else Path(__file__).parent)
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    job = begin(__doc__, settings, FOLDER, argv)
+    s, model = job.settings, job.model
     every = dp.questions(s.QUESTIONS)
     search = every.limit(s.N_SEARCH, s.SEED)
     chosen = {item.id for item in search}
     rest = dp.questions([q for q in every if q.id not in chosen], name=every.name, scoring=every.scoring)
     evaluation = rest.limit(s.N_EVALUATION, s.SEED)
-    phases = dp.find_phases(dp.read(model, search, store=out / "store"), seed=s.SEED)
-    cases, cuts, reasons = plan(model, search, phases, s, out)
-    found = [compare(model, case, evaluation, s, out) for case in cases]
+    phases = dp.find_phases(dp.read(model, search, store=job.store), seed=s.SEED)
+    cases, cuts, reasons = plan(job, search, phases)
+    found = [compare(job, case, evaluation) for case in cases]
     table = pd.DataFrame([row for rows in found for row in rows["rows"]])
-    table.to_csv(out / "repairs.csv", index=False)
-    result = {
-        "model": model.name,
-        "weights": model.weights,
-        "fingerprint": model.fingerprint,
-        "questions": {"name": every.name, "hash": every.content_hash},
-        "texts": s.TEXTS,
-        "n_search": len(search),
-        "n_evaluation": len(evaluation),
-        "chance": evaluation.chance,
-        "seed": s.SEED,
-        "versions": versions(),
-        "main": s.MAIN,
-        "methods": list(s.METHODS),
-        "boundary": phases.to_dict(),
-        "cuts": cuts,
-        "not_testable": reasons,
-        "rows": table.to_dict("records"),
-        "phases": between_phases(found, s),
-        "seconds": round(time.monotonic() - began),
-    }
-    write_json(out / "results.json", clean(result))
-    draw(table, result, out / "figure.png")
-    (out / "README.md").write_text(tell(clean(result)), encoding="utf-8")
-    sys.stderr.write(f"written to {out}\n")
+    table.to_csv(job.out / "repairs.csv", index=False)
+    result = job.write(
+        {
+            "questions": {"name": every.name, "hash": every.content_hash},
+            "texts": s.TEXTS,
+            "n_search": len(search),
+            "n_evaluation": len(evaluation),
+            "chance": evaluation.chance,
+            "main": s.MAIN,
+            "methods": list(s.METHODS),
+            "boundary": phases.to_dict(),
+            "cuts": cuts,
+            "not_testable": reasons,
+            "rows": table.to_dict("records"),
+            "phases": between_phases(found, s),
+        }
+    )
+    draw(table, result, job.out / "figure.png")
+    (job.out / "README.md").write_text(tell(result), encoding="utf-8")
+    job.say(f"written to {job.out}")
 
 
 def plan(
-    model: dp.ModelAccess, search: dp.QuestionSet, phases: dp.Phases, s: SimpleNamespace, out: Path
+    job: Job, search: dp.QuestionSet, phases: dp.Phases
 ) -> tuple[list[Case], list[dict[str, Any]], dict[str, str]]:
     """Choose the cuts on the search questions: by criterion around the collapse, and at random inside the phases."""
+    s = job.settings
     curves = dp.prune(
-        model,
+        job.model,
         search,
         by=s.CRITERIA,
         up_to=s.UP_TO,
         split=None,
         controls=False,
         seed=s.SEED,
-        store=out / "store",
+        store=job.store,
     )
     cases, cuts = [], []
     for criterion in s.CRITERIA:
@@ -165,18 +148,17 @@ def plan(
     return cases, cuts, dict(reasons)
 
 
-def compare(
-    model: dp.ModelAccess, case: Case, evaluation: dp.QuestionSet, s: SimpleNamespace, out: Path
-) -> dict[str, Any]:
+def compare(job: Job, case: Case, evaluation: dp.QuestionSet) -> dict[str, Any]:
     """Fit and measure the repairs of one cut, or read back what an earlier run found."""
-    path = out / "store" / "cases" / f"{case.name}.json"
+    s = job.settings
+    path = job.store / "cases" / f"{case.name}.json"
     if path.exists():
         return dict(read_json(path))
-    sys.stderr.write(f"{case.name}\n")
+    job.say(case.name)
     table = dp.compare_repairs(
-        model, dp.skip(*case.layers), methods=case.methods, questions=evaluation, texts=s.TEXTS, window=s.WINDOW,
-        limit=s.WINDOWS, held_out=s.HELD_OUT, sequential=case.sequential, seed=s.SEED, store=out / "store",
-        checkpoint=out / "store" / "training" / case.name,
+        job.model, dp.skip(*case.layers), methods=case.methods, questions=evaluation, texts=s.TEXTS, window=s.WINDOW,
+        limit=s.WINDOWS, held_out=s.HELD_OUT, sequential=case.sequential, seed=s.SEED, store=job.store,
+        checkpoint=job.store / "training" / case.name,
     )  # fmt: skip
     records = table.to_pandas().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
     rows = []
@@ -245,17 +227,6 @@ def share(
     if not np.quantile(lost[1:], 0.025) > 0:
         return np.full(len(weights), np.nan)
     return np.asarray((weights @ (mean[method] - mean[NOTHING])) / lost)
-
-
-def clean(value: Any) -> Any:
-    """JSON values: no NaN, no numpy."""
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == "__main__":

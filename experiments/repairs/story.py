@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common import made_by
+
+COMMAND = "uv run python experiments/repairs/run.py"
+
 _ENDS = ("intact", "nothing")
 
 
@@ -18,13 +22,9 @@ def tell(r: dict[str, Any]) -> str:
     """
     parts = [
         f"# Repairs of cuts of {r['model']}",
-        "What do maps in place of removed blocks, fitted on text without labels, give back? Made by "
-        "`uv run python experiments/repairs/run.py`; every number below is from `results.json`, written by the same run "
-        f"(seed {r['seed']}, weights {r['weights']}, fingerprint `{r['fingerprint']}`; cuts chosen on {r['n_search']} "
-        f"questions of `{r['questions']['name']}`, measured on {r['n_evaluation']} others; fitted to one half of "
-        f"`{r['texts']}`, perplexity on the other; "
-        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
-        + f"; {r['seconds']} s).",
+        f"What do maps in place of removed blocks, fitted on text without labels, give back? {made_by(r, COMMAND)}",
+        f"Cuts were chosen on {r['n_search']} questions of `{r['questions']['name']}` and measured on {r['n_evaluation']} "
+        f"others; maps were fitted to one half of `{r['texts']}`, perplexity is that of the other.",
         "![accuracy and perplexity by repair and size of the cut](figure.png)",
         "## Cuts around the collapse",
         *_criteria(r),

@@ -8,25 +8,25 @@ Writes results.json, errors.csv, sizes.csv, figure.png and README.md beside this
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 import decision_phases as dp
-from decision_phases.store import versions, write_json
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
+from common import begin
 from figure import draw
 from story import tell
+
+FOLDER = Path(__file__).parent
 
 #: Estimate, what it estimates and the spaces it is taken in.
 PAIRS = (
@@ -37,60 +37,40 @@ PAIRS = (
 )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet, then write tables, figure and text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
-    parser.add_argument("--quick", action="store_true", help="a small random model and few texts")
-    parser.add_argument("--out", type=Path, default=None, help="where results go")
-    parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
-    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
-    out = args.out or (Path("runs/experiment-theorems-quick") if args.quick else Path(__file__).parent)
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    job = begin(__doc__, settings, FOLDER, argv)
+    s, model = job.settings, job.model
 
     cells, provenance = [], {}
     for temperature in s.TEMPERATURES:
         found = dp.compare_spaces(
             model, texts=s.TEXTS, window=s.WINDOW, limit=s.LIMIT, positions=s.POSITIONS, seed=s.SEED,
             under=variants(model.n_layers, s), temperature=temperature, top=(), partners=1,
-            store=out / "store", progress=sys.stderr.isatty(),
+            store=job.store, progress=sys.stderr.isatty(),
         )  # fmt: skip
         for comparison in found.values():
             cells.append(pairs(comparison))
             provenance = dict(comparison.provenance)
     every = pd.concat(cells, ignore_index=True)
     errors, sizes = by_layer(every, s), by_size(every, s)
-    errors.to_csv(out / "errors.csv", index=False)
-    sizes.to_csv(out / "sizes.csv", index=False)
-    result: dict[str, Any] = {
-        "model": model.name,
-        "weights": model.weights,
-        "fingerprint": model.fingerprint,
-        "n_layers": model.n_layers,
-        "texts": {"name": provenance["data"], "n": provenance["cells"], "tokens": s.WINDOW},
-        "seed": s.SEED,
-        "versions": versions(),
-        "temperatures": list(s.TEMPERATURES),
-        "variants": list(found),
-        "close": s.CLOSE,
-        "cells": len(every),
-        "sizes": records(sizes),
-        "severities": records(by_severity(every, s)),
-        "deepest": records(at_the_end(errors, model.n_layers)),
-        "seconds": round(time.monotonic() - began),
-    }
-    write_json(out / "results.json", result)
-    draw(every, errors, result, out / "figure.png")
-    (out / "README.md").write_text(tell(result), encoding="utf-8")
-    sys.stderr.write(f"written to {out}\n")
+    errors.to_csv(job.out / "errors.csv", index=False)
+    sizes.to_csv(job.out / "sizes.csv", index=False)
+    result = job.write(
+        {
+            "texts": {"name": provenance["data"], "n": provenance["cells"], "tokens": s.WINDOW},
+            "temperatures": list(s.TEMPERATURES),
+            "variants": list(found),
+            "close": s.CLOSE,
+            "cells": len(every),
+            "sizes": records(sizes),
+            "severities": records(by_severity(every, s)),
+            "deepest": records(at_the_end(errors, model.n_layers)),
+        }
+    )
+    draw(every, errors, result, job.out / "figure.png")
+    (job.out / "README.md").write_text(tell(result), encoding="utf-8")
+    job.say(f"written to {job.out}")
 
 
 def variants(n_layers: int, s: SimpleNamespace) -> dict[str, dp.Intervention]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common import made_by
+
+COMMAND = "uv run python experiments/theorems/run.py"
+
 NAMES = {
     ("theorem_1", "cosine", "h"): "Theorem 1, 1 − cos in h",
     ("theorem_1", "cosine", "h_normed"): "Theorem 1, 1 − cos in h behind the norm",
@@ -27,10 +31,8 @@ def tell(r: dict[str, Any]) -> str:
     parts = [
         f"# Theorems 1 to 3 on {r['model']}",
         "How close are the second-order estimates of arXiv 2603.24652 to what they estimate, layer by layer and by "
-        "severity, and where do they fail? Made by `uv run python experiments/theorems/run.py`; every number below is from "
-        f"`results.json`, written by the same run (seed {r['seed']}, weights {r['weights']}, fingerprint "
-        f"`{r['fingerprint']}`, {r['texts']['n']} texts of `{r['texts']['name']}`, {r['texts']['tokens']} tokens each, read "
-        "at the last; " + ", ".join(f"{k} {v}" for k, v in r["versions"].items()) + f"; {r['seconds']} s).",
+        f"severity, and where do they fail? {made_by(r, COMMAND)}",
+        f"{r['texts']['n']} texts of `{r['texts']['name']}`, {r['texts']['tokens']} tokens each, read at the last.",
         "![estimate against exact, by size, by layer and by severity](figure.png)",
         f"{len(r['variants'])} interventions: a share of what every attention or every MLP adds, taken away "
         "(local: in one layer at a time, on the dense context; accumulated: in all of them), and a few attentions, MLPs or "
