@@ -8,10 +8,9 @@ norm and an unembedding. Nothing outside `models/` imports TransformerLens.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch import Tensor, nn
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Intervention
+from decision_phases.models.description import Capabilities, Entry, Parity
+from decision_phases.models.hooks import HookFn, hooking
 from decision_phases.models.override import RESIDUAL_NAMES, Replacement, overriding, returned_arity
 from decision_phases.models.placing import is_spread, kept_value, runs_on
-
-HookFn = Callable[[Tensor], "Tensor | None"]
+from decision_phases.models.unembedding import Unembedding
 
 #: Where a residual stream can be read, in the order in which a block computes it.
 SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "head_out")
@@ -40,76 +40,7 @@ _HOOK_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What a loaded model can do, measured on a short batch and never assumed from its name.
-
-    Attributes:
-        direct: Its blocks can be called one by one, with the same result as the whole model.
-        resid_mid: attention and MLP are applied one after the other, so there is a residual between them.
-        cached_generation: The model's own key-value cache can be used.
-        fresh: An untouched Hugging Face model can be rebuilt (for LoRA, quantisation, export).
-        plain: Blocks can be computed without the hooks inside them, on the same weights (see `models.plain`).
-    """
-
-    direct: bool
-    resid_mid: bool
-    cached_generation: bool
-    fresh: bool
-    plain: bool = False
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far the loaded model is from its reference, on a short batch of tokens.
-
-    Attributes:
-        reference: What it was compared with, or "no reference".
-        quantity: "logits" for raw weights, "log-probabilities" for processed ones.
-        difference: Largest absolute difference; NaN where there is no reference.
-        readout: Largest difference between the readout of the last residual and the model's logits.
-        override: Largest difference between skipping a block and bypassing it with hooks.
-        tolerance: The largest difference that would have been accepted.
-    """
-
-    reference: str
-    quantity: str
-    difference: float
-    readout: float
-    override: float
-    tolerance: float
-
-    def __str__(self) -> str:
-        """One line, printed when a model is loaded."""
-        against = (
-            "no reference to compare with"
-            if self.reference == "no reference"
-            else f"{self.quantity} within {self.difference:.1e} of {self.reference}"
-        )
-        return (
-            f"parity: {against}; readout within {self.readout:.1e} of the final logits; "
-            f"skipping within {self.override:.1e} of a hook bypass (tolerance {self.tolerance:.0e})"
-        )
-
-
-@dataclass
-class Entry:
-    """What a batch of tokens looks like at the door of the first block.
-
-    Attributes:
-        tokens: Token ids, right-padded.
-        resid: The residual stream entering block 0.
-        calls: For every block, the arguments (masks, positions, rotary tables) that it is called with.
-        cache: The key-value cache among these arguments, if other text comes before this.
-    """
-
-    tokens: Int[Tensor, "batch pos"]
-    resid: Float[Tensor, "batch pos d_model"]
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False)
-    cache: Any | None = field(default=None, repr=False)
-
-
-class ModelAccess(ABC):
+class ModelAccess(Unembedding):
     """A loaded language model, seen through what this package needs of it.
 
     Made by `decision_phases.load`; `model.tl` is the TransformerLens object itself, for everything else.
@@ -182,10 +113,6 @@ class ModelAccess(ABC):
         Returns:
             Logits at every position, or at the last only.
         """
-
-    @abstractmethod
-    def output_transform(self, logits: Tensor) -> Tensor:
-        """Apply what the model does to logits after the unembedding (soft cap, scale)."""
 
     @abstractmethod
     def step(self, tokens: Int[Tensor, "batch pos"], cache: Any | None) -> tuple[Tensor, Any]:
@@ -545,95 +472,6 @@ class ModelAccess(ABC):
 
         return skipping(self.block(layer, plain=True), parts) if parts else nullcontext()
 
-    def final_norm(self, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-        """Apply the model's final norm, recomputed on what is given.
-
-        Args:
-            resid: Residual vectors of any layer.
-
-        Returns:
-            Normed vectors, in the model's number format, where the residuals are.
-        """
-        flat = resid.reshape(1, -1, resid.shape[-1])
-        normed: Tensor = self.tl.ln_final(flat)
-        return normed.reshape(resid.shape).to(resid.device)
-
-    @cached_property
-    def _unembedding(self) -> tuple[Tensor, Tensor]:
-        weight, bias = self.tl.W_U, self.tl.b_U
-        return weight.detach(), bias.detach()
-
-    def unembedding(
-        self, ids: Int[Tensor, " ids"] | slice | None = None
-    ) -> tuple[Float[Tensor, "d_model columns"], Float[Tensor, " columns"]]:
-        """Columns of the unembedding and of its bias, in at least float32.
-
-        Args:
-            ids: Token ids whose columns are wanted, or a slice of them; None for the whole vocabulary.
-
-        Returns:
-            Weight and bias, raw: what the model does to logits afterwards (soft cap, scale) is not in them.
-        """
-        weight, bias = self._unembedding
-        if ids is not None:
-            columns = ids if isinstance(ids, slice) else ids.to(weight.device)
-            weight, bias = weight[:, columns], bias[columns]
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        return weight.to(wide), bias.to(weight.device, wide)
-
-    def unembed(
-        self, normed: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | slice | None = None
-    ) -> Float[Tensor, "*rows columns"]:
-        """Turn normed residuals into logits, in at least float32.
-
-        Args:
-            normed: What `final_norm` returned.
-            ids: Token ids whose logits are wanted, or a slice of them; None for the whole vocabulary.
-
-        Returns:
-            Logits, with the model's output transform (soft cap, scale) applied, where the residuals are.
-        """
-        weight, bias = self.unembedding(ids)
-        logits = normed.to(weight.device, weight.dtype) @ weight + bias
-        return self.output_transform(logits).to(normed.device)
-
-    def readout(
-        self, resid: Float[Tensor, "*rows d_model"], ids: Int[Tensor, " ids"] | None = None
-    ) -> Float[Tensor, "*rows columns"]:
-        """Logit lens: what the model would answer if this residual were its last.
-
-        `transform(final_norm(resid) @ W_U[:, ids] + b_U[ids])`, the final norm recomputed on `resid`.
-
-        Args:
-            resid: Residual vectors of any layer.
-            ids: Token ids whose logits are wanted; None for the whole vocabulary.
-
-        Returns:
-            Logits, in at least float32.
-        """
-        return self.unembed(self.final_norm(resid), ids)
-
-    def log_normaliser(
-        self, resid: Float[Tensor, "rows d_model"], chunk: int = 8192
-    ) -> Float[Tensor, " rows"]:
-        """Log of the sum of exponentiated logits over the whole vocabulary, a part of the vocabulary at a time.
-
-        Args:
-            resid: Residual vectors of any layer.
-            chunk: Tokens of the vocabulary unembedded at once.
-
-        Returns:
-            One number a row; a log-probability is the logit minus this.
-        """
-        normed = self.final_norm(resid)
-        total: Tensor | None = None
-        for start in range(0, self.d_vocab, chunk):
-            # A slice is a view; ids would copy the columns, which takes far longer than a few rows take to unembed.
-            part = self.unembed(normed, slice(start, start + chunk)).logsumexp(-1)
-            total = part if total is None else torch.logaddexp(total, part)
-        assert total is not None
-        return total
-
     def __repr__(self) -> str:
         """Name, size and format in a line."""
         return (
@@ -641,35 +479,6 @@ class ModelAccess(ABC):
             f"{self.weights}, {str(self.dtype).removeprefix('torch.')} on {self.device}"
             f"{', spread by device_map' if self.spread else ''}, {self.kind}>"
         )
-
-
-@contextmanager
-def hooking(hooks: Sequence[tuple[Any, HookFn]]) -> Iterator[None]:
-    """Run functions at TransformerLens hook points for the length of a `with` block.
-
-    Args:
-        hooks: (hook point, function) pairs.
-
-    Yields:
-        Nothing; on leaving, exactly these hooks are removed, whatever happened inside.
-    """
-    undo = []
-    try:
-        for point, fn in hooks:
-            point.add_hook(_as_tl_hook(fn))
-            undo.append((point, point.fwd_hooks[-1]))
-        yield
-    finally:
-        for point, handle in reversed(undo):
-            handle.hook.remove()
-            point.fwd_hooks.remove(handle)
-
-
-def _as_tl_hook(fn: HookFn) -> Callable[..., Any]:
-    def hook(activation: Tensor, *, hook: Any) -> Tensor | None:  # noqa: ARG001 - TransformerLens passes it by name
-        return fn(activation)
-
-    return hook
 
 
 def _split_residual(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from decision_phases.models.access import Entry
+from decision_phases.models.description import Entry
 from decision_phases.models.plain import PlainBlocks
 
 if TYPE_CHECKING:

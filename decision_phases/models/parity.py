@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from decision_phases.errors import ParityError
-from decision_phases.models.access import Capabilities, ModelAccess, Parity
+from decision_phases.models.access import ModelAccess
+from decision_phases.models.description import Capabilities, Parity
 from decision_phases.models.placing import runs_on
 
 # Half-precision kernels round differently in different batch shapes; a wiring error is far larger than these.

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from decision_phases.errors import InputError
-from decision_phases.models.access import ModelAccess, hooking
+from decision_phases.models.access import ModelAccess
 from decision_phases.models.gradients import differentiable, final_residual
+from decision_phases.models.hooks import hooking
 
 
 def attention_from_last(

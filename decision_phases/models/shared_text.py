@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 if TYPE_CHECKING:
-    from decision_phases.models.access import Entry, ModelAccess
+    from decision_phases.models.access import ModelAccess
+    from decision_phases.models.description import Entry
 
 #: Keys and values of one block, `[row, head, position, d_head]`.
 KeyValues = tuple[Tensor, Tensor]

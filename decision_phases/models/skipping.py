@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decision_phases.models.access import Entry, ModelAccess
+from decision_phases.models.access import ModelAccess
+from decision_phases.models.description import Entry
 from decision_phases.models.override import RESIDUAL_NAMES
 
 #: What families call the modules of a part inside a block.

@@ -31,9 +31,9 @@ def draw(r: dict[str, Any], path: Path) -> None:
                 )  # fmt: skip
                 axes.plot(x, [row["estimate"] for row in own], color=colour, label=f"variance {variance:g}")
             if r["transition"] is not None:
-                axes.axvline(r["transition"] - 0.5, color=LIGHT.muted)
+                axes.axvline(r["transition"] - 0.5, color=LIGHT.muted, label="transition")
             layer_axis(axes, r["n_layers"])
             axes.set_title(f"noise at {'the answer position' if place == 'answer' else 'all positions'}")
-            axes.legend(fontsize=7)
         figure.axes[0].set_ylabel("loss of margin")
+        figure.axes[0].legend(fontsize=7)
     save_figure(figure, path)

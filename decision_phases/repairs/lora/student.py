@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.models.access import Entry
+from decision_phases.models.description import Entry
 from decision_phases.models.skipping import skipping
 
 Residual = Float[Tensor, "row pos d"]
