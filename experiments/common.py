@@ -27,6 +27,7 @@ class Job:
         out: Where results go.
         quick: Whether this is only a check that the scripts still work.
         began: When it began, of a clock that never goes back.
+        resumed: Whether an earlier run left evaluated variants behind.
     """
 
     model: dp.ModelAccess
@@ -34,6 +35,7 @@ class Job:
     out: Path
     quick: bool
     began: float
+    resumed: bool
 
     @property
     def store(self) -> Path:
@@ -61,7 +63,8 @@ class Job:
 
     def write(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write results.json, and give what is in it."""
-        told = clean({**self.provenance(), **result, "seconds": round(time.monotonic() - self.began)})
+        spent = {"seconds": round(time.monotonic() - self.began), "resumed": self.resumed}
+        told = clean({**self.provenance(), **result, **spent})
         write_json(self.out / "results.json", told)
         return told
 
@@ -111,7 +114,7 @@ def begin(
     out = args.out or (Path(f"runs/experiment-{folder.name}-quick") if args.quick else folder)
     out.mkdir(parents=True, exist_ok=True)
     model = dp.load(args.model or ("tiny-llama" if args.quick else None))
-    return Job(model, own, out, args.quick, time.monotonic())
+    return Job(model, own, out, args.quick, time.monotonic(), resumed=(out / "store").exists())
 
 
 def divided(job: Job) -> tuple[Any, Any]:
@@ -161,7 +164,7 @@ def made_by(r: dict[str, Any], command: str) -> str:
         f"{r['weights']}, fingerprint `{r['fingerprint']}`, {r['dtype']} on {r['device']} with {r['threads']} threads, "
         f"seed {r['seed']}, "
         + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
-        + f"; {r['seconds']} s)."
+        + f"; {r['seconds']} s{', what an earlier run had stored not counted' if r.get('resumed') else ''})."
     )
 
 
