@@ -24,7 +24,7 @@ from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.data import Data, question_data, text_data
 from decision_phases.readout.ask import Questions, ask
 from decision_phases.store import versions
-from decision_phases.tasks import TextSet, TokenSequence
+from decision_phases.tasks import TextSet, TokenSequence, check_settings
 
 Texts = str | Path | TextSet | Iterable[str]
 Positions = str | Sequence[int]
@@ -324,9 +324,7 @@ def _data(
     if texts is None:
         assert questions is not None
         return question_data(ask(model, questions, **settings))
-    if settings:
-        msg = f"{', '.join(sorted(settings))} belong to questions, but texts were given; leave them out"
-        raise InputError(msg)
+    check_settings(settings, asked=False)
     return text_data(model, texts, window=window, limit=limit, seed=seed)
 
 

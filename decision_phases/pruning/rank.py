@@ -20,6 +20,7 @@ from decision_phases.pruning.criteria.scores import Scores
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ranking import Ranking, Rankings
 from decision_phases.readout.ask import Questions, ask
+from decision_phases.tasks import check_settings
 
 
 @overload
@@ -133,6 +134,7 @@ def rank(
     check_variant(access, base)
     every = units_of(access, part, size=size, under=base)
     units = _within(every, access, layers)
+    check_settings(settings, asked=questions is not None)
     asked = None if questions is None else question_data(ask(access, questions, **settings))
     read = None if texts is None else text_data(access, texts, window=window, limit=limit, seed=seed)
     on_texts = Request(access, units, read or asked, base, seed, progress, as_store(store))

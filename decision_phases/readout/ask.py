@@ -8,7 +8,14 @@ from typing import Any
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
-from decision_phases.tasks import EncodedQuestions, Question, QuestionSet, encode_questions, questions
+from decision_phases.tasks import (
+    EncodedQuestions,
+    Question,
+    QuestionSet,
+    check_settings,
+    encode_questions,
+    questions,
+)
 
 Questions = str | Path | QuestionSet | EncodedQuestions | Iterable[Question]
 
@@ -25,7 +32,8 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
         The encoded questions.
 
     Raises:
-        InputError: If they cannot be put to this model in this scoring, or settings are given for encoded ones.
+        InputError: If they cannot be put to this model in this scoring, a setting is unknown, or settings are given for
+            encoded ones.
 
     Example:
         >>> from decision_phases.models import load
@@ -40,6 +48,7 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
             )
             raise InputError(msg)
         return given
+    check_settings(settings)
     return encode_questions(
         questions(given), model.tokenizer, context_length=model.context_length, **settings
     )

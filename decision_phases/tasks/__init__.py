@@ -1,6 +1,6 @@
 """Questions, prompts, scorings and texts: what is put to a model, as token sequences. No model in here."""
 
-from decision_phases.tasks.encode import encode_questions
+from decision_phases.tasks.encode import check_settings, encode_questions
 from decision_phases.tasks.open_prompts import OpenPrompts, encode_prompts
 from decision_phases.tasks.passages import BUNDLED_PASSAGES, Query, RetrievalSet, read_passages
 from decision_phases.tasks.prompts import SYMBOL_SETS, TEMPLATES, PromptTemplate, find_symbols, find_template
@@ -32,6 +32,7 @@ __all__ = [
     "TextSet",
     "TokenSequence",
     "Tokenizer",
+    "check_settings",
     "cloze_scores",
     "draw_examples",
     "encode_prompts",

@@ -1,17 +1,40 @@
 """Questions to token sequences, with every problem found before a model runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, unknown_name
 from decision_phases.tasks.prompts import PromptTemplate, Rendered, find_symbols, find_template
 from decision_phases.tasks.question import Question, QuestionSet
 from decision_phases.tasks.scoring import find_scoring, is_cloze
 from decision_phases.tasks.sequences import EncodedQuestions, TokenSequence
 from decision_phases.tasks.shots import draw_examples
 from decision_phases.tasks.tokenise import Tokenizer, Tokens, continuation, tokenise
+
+
+def check_settings(given: Iterable[str], *, asked: bool = True) -> None:
+    """Refuse settings of questions that there are not, or that nothing would use.
+
+    Args:
+        given: Names, as handed on to `encode_questions`.
+        asked: Whether questions are asked at all.
+
+    Raises:
+        InputError: Naming the setting.
+
+    Example:
+        >>> check_settings(["shots", "template"])
+    """
+    known = {"scoring", "shots", "template", "symbols", "show_options", "examples", "seed"}
+    for name in given:
+        if name not in known:
+            raise unknown_name("argument", name, known)
+    names = ", ".join(given)
+    if names and not asked:
+        msg = f"{names} can be set for questions only, and texts were given; leave {names} out"
+        raise InputError(msg)
 
 
 def encode_questions(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.tasks.encode import encode_questions
+from decision_phases.tasks.encode import check_settings, encode_questions
 from decision_phases.tasks.question import Question, QuestionSet
 from decision_phases.tasks.sequences import EncodedQuestions
 from decision_phases.tasks.sources import BUNDLED, HUB_QUESTIONS, questions
@@ -101,6 +101,7 @@ def encode_prompts(
         msg = f"prompt_tokens={prompt_tokens}, limit={limit} given; both must be at least 1"
         raise InputError(msg)
     found = _find(given)
+    check_settings(settings, asked=isinstance(found, EncodedQuestions | QuestionSet))
     if isinstance(found, EncodedQuestions):
         if settings or limit is not None:
             msg = "the questions are encoded already; set limit and the like where they are encoded"
@@ -110,9 +111,6 @@ def encode_prompts(
         asked = found if limit is None else found.limit(limit, seed)
         open_settings = {"scoring": "cloze", "show_options": False, "seed": seed, **settings}
         return _of_encoded(encode_questions(asked, tokenizer, context_length=context_length, **open_settings))
-    if settings:
-        msg = f"{', '.join(sorted(settings))} can be set for questions only; these prompts are texts"
-        raise InputError(msg)
     name, strings, cut = (found.name, found.documents, True) if isinstance(found, TextSet) else found
     for place, text in enumerate(strings):
         if not text.strip():

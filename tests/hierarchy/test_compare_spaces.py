@@ -344,7 +344,10 @@ WRONG = {
     "neither": ({"questions": None}, "neither questions nor texts"),
     "empty text": ({"questions": None, "texts": [""]}, "empty"),
     "long window": ({"questions": None, "texts": TEXTS, "window": 1000}, "takes 512"),
-    "scoring of texts": ({"questions": None, "texts": TEXTS, "scoring": "letter"}, "belong to questions"),
+    "scoring of texts": (
+        {"questions": None, "texts": TEXTS, "scoring": "letter"},
+        "set for questions only",
+    ),
     "option": ({"options": [" A", " notaword"]}, "' notaword' is not in the vocabulary"),
     "option of two tokens": ({"options": [" A", " A B"]}, "' A B' is 2 tokens"),
     "one option twice": ({"options": [" A", " A"]}, "same token"),

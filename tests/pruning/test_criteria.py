@@ -377,6 +377,8 @@ def test_what_cannot_be_ranked_is_refused(given, text, tiny, some):
 def test_data_that_a_criterion_needs_are_asked_for(tiny):
     with pytest.raises(InputError, match="margin compares with right answers, which texts do not have"):
         rank(tiny, texts=TEXTS, by="margin")
+    with pytest.raises(InputError, match="shots can be set for questions only, and texts were given"):
+        rank(tiny, texts=TEXTS, by="kl", shots=2)
     with pytest.raises(InputError, match="margin is measured on data, and none is given; give questions"):
         rank(tiny, by="margin")
     with pytest.raises(

@@ -218,6 +218,7 @@ def test_a_model_without_tokenizer_says_so(few: QuestionSet) -> None:
             "width 31, but the model's resid_post has width 32",
         ),
         ({"scoring": "clozee"}, "did you mean 'cloze'"),
+        ({"templat": "cloze"}, "unknown argument 'templat'; did you mean 'template'"),
     ],
 )
 def test_bad_input_is_refused(

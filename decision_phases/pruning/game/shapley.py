@@ -17,6 +17,7 @@ from decision_phases.pruning.game.result import ShapleyValues
 from decision_phases.pruning.game.units import Units, UnitsLike, find_units
 from decision_phases.readout import ask
 from decision_phases.readout.ask import Questions
+from decision_phases.tasks import check_settings
 
 
 def shapley(
@@ -101,6 +102,7 @@ def shapley(
     if (questions is None) == (texts is None):
         msg = "give either questions or texts=: a game is played on one of them"
         raise InputError(msg)
+    check_settings(settings, asked=questions is not None)
     players = find_units(units, access.n_layers)
     setup = Setup(
         method=method,
