@@ -281,6 +281,16 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tiny, sparse
         repair(tiny, sparse, method=replace(SHORT, rate=0.5), checkpoint=tmp_path, **FEW)
 
 
+def test_the_checkpoint_of_another_way_of_estimating_is_refused(tiny, sparse, tmp_path):
+    """What was learned belongs to directions that depend on it."""
+    one = replace(SHORT, steps=1)
+    found = repair(tiny, sparse, method=one, checkpoint=tmp_path, **FEW)
+    assert found.fit.parameters == 24 * 2 * 8  # β and b of each head
+    assert repair(tiny, sparse, method=replace(one, every=7), checkpoint=tmp_path, **FEW) == found
+    with pytest.raises(InputError, match="checkpoint of another training than learned_components"):
+        repair(tiny, sparse, method=one, checkpoint=tmp_path, sequential=False, **FEW)
+
+
 # -- compared, and refused ---------------------------------------------------------------------------------------
 
 

@@ -404,6 +404,10 @@ def test_names_and_settings_that_do_not_exist(tiny, tmp_path):
     assert find_repair(SHORT) is SHORT
     with pytest.raises(InputError, match="which must be above 0"):
         repair(tiny, skip(2), method=replace(SHORT, steps=0))
+    with pytest.raises(InputError, match="hidden=0, which must be above 0"):
+        repair(tiny, skip(2), method=replace(SHORT, hidden=0))
+    with pytest.raises(InputError, match="seed=-1, which must be 0 or above"):
+        repair(tiny, skip(2), seed=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "file" / "folder")

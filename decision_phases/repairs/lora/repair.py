@@ -33,7 +33,8 @@ class LoraRepair(TrainedRepair):
 
     The cut model is trained in the number format of the loaded model and where that is; adapters of a model in half
     precision are kept in float32. All dropout is off. What comes back has the adapters merged: edits that add to
-    weights, and nothing that would have to run beside them.
+    weights, and nothing that would have to run beside them. The sum is rounded to the number format of the weights, so
+    that in half precision it is a little less than what was trained. KL is taken at temperature 1.
 
     Attributes:
         loss: What training makes small, of `LOSSES`.
