@@ -1,6 +1,6 @@
 """Errors that say what was given, what was expected and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -43,3 +43,31 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
     near = get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     return InputError(f"unknown {kind} {given!r}{hint} Known: {', '.join(names)}.")
+
+
+def check_numbers(
+    what: str,
+    *,
+    above_zero: Mapping[str, float] | None = None,
+    from_zero: Mapping[str, float] | None = None,
+) -> None:
+    """Refuse numbers that are out of range, or none at all (NaN).
+
+    Args:
+        what: What they are settings of.
+        above_zero: Name → what must be above 0.
+        from_zero: Name → what must be 0 or above.
+
+    Raises:
+        InputError: Naming all that are out of range.
+
+    Example:
+        >>> check_numbers("lora", above_zero={"rank": 8, "rate": 1e-3}, from_zero={"steps": 0})
+    """
+    wrong = [
+        *(f"{name}={n!r}, which must be above 0" for name, n in (above_zero or {}).items() if not n > 0),
+        *(f"{name}={n!r}, which must be 0 or above" for name, n in (from_zero or {}).items() if not n >= 0),
+    ]
+    if wrong:
+        msg = f"{what} has a setting out of range: {'; '.join(wrong)}"
+        raise InputError(msg)

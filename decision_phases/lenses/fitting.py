@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_numbers
 from decision_phases.interventions import Intervention
 from decision_phases.lenses.training import Settings, Start, train
 from decision_phases.lenses.tuned import LensFit, TunedLens, maps_of
@@ -22,6 +22,7 @@ from decision_phases.repairs.moments import Gathering
 from decision_phases.repairs.repair import folder_of, source_of
 from decision_phases.repairs.stream import stream
 from decision_phases.tasks import TextSet
+from decision_phases.training import Training
 
 
 def tuned_lens(
@@ -72,6 +73,7 @@ def tuned_lens(
     Raises:
         InputError: Before anything runs, if a setting is out of range, the model is quantised, or there are fewer
             tokens than the width needs; afterwards, if the tokens do not determine the maps.
+        KeyboardInterrupt: On Ctrl-C, saying what was kept and how to go on.
 
     Source: Belrose et al. (arXiv 2303.08112); the start, the sum over a part of the vocabulary and Adam are ours.
 
@@ -82,11 +84,11 @@ def tuned_lens(
         True
     """
     access = as_model(model)
-    settings = Settings(steps, batch, top, sampled, rate, seed)
-    settings.check()
-    if not ridge >= 0:
-        msg = f"ridge={ridge} given; it must be 0 or more"
-        raise InputError(msg)
+    check_numbers(
+        "tuned_lens",
+        above_zero={"batch": batch, "top": top, "sampled": sampled, "rate": rate},
+        from_zero={"ridge": ridge, "steps": steps},
+    )
     if steps and (why := quantised(access)):
         msg = (
             f"a lens cannot be trained through {access.name}: {why}; use steps=0 for the least squares alone"
@@ -104,16 +106,15 @@ def tuned_lens(
         access.name, access.fingerprint, access.n_layers, source.name, source.content_hash, window, source.tokens,
         float(ridge), steps, batch, top, sampled, float(rate), seed,
     )  # fmt: skip
-    key = hashlib.sha256(repr((fit, len(source.data.sequences))).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((fit, source.key)).encode()).hexdigest()[:16]
     folder = folder_of(checkpoint)
     file = None if folder is None or not steps else folder / "tuned_lens.safetensors"
     found = train(
         access,
         source.data.sequences,
-        settings,
+        Settings(batch, top, sampled, seed),
         lambda: least_squares(access, source, ridge, progress=progress),
-        checkpoint=file,
-        key=key,
+        Training("the lens", steps, rate, checkpoint=file, key=key),
         progress=progress,
     )
     kind = np.float64 if access.dtype == torch.float64 else np.float32

@@ -245,10 +245,14 @@ class EngineModel:
             cut += len(context) + len(continuation) - 1 > len(tokens)
             first = len(tokens) - len(continuation)
             made.append(TokenSequence(tokens, tuple(range(first, len(tokens))), tuple(continuation), 0))
-        if cut:
-            msg = f"{cut} of {len(requests)} requests are longer than {self.max_length} tokens and lost their beginning"
-            warnings.warn(msg, stacklevel=2)
+        self._warn_of(cut, len(requests), self.max_length)
         return made
+
+    @staticmethod
+    def _warn_of(cut: int, requests: int, most: int) -> None:
+        if cut:
+            msg = f"{cut} of {requests} requests are longer than {most} tokens and lost their beginning"
+            warnings.warn(msg, stacklevel=4)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -273,7 +277,9 @@ class EngineModel:
             contexts = [
                 self.tok_encode(requests[place].args[0]) or [self.prefix_token_id] for place in places
             ]
-            rows = [tuple(context[asked.steps - self.max_length :]) for context in contexts]
+            most = self.max_length - asked.steps
+            self._warn_of(sum(len(context) > most for context in contexts), len(contexts), most)
+            rows = [tuple(context[-most:]) for context in contexts]
             for place, text in zip(places, self._written(rows, asked), strict=True):
                 written[place] = text
         return written

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Intervention, Mask, Weights
 from decision_phases.models import as_model
 from decision_phases.quantisation.quantise import added_bytes, quantise
 from decision_phases.quantisation.result import Quantised
 from decision_phases.quantisation.scheme import Scheme
-from decision_phases.repairs import Compensation, FittedRepair, Repair, is_compensation, repair
+from decision_phases.repairs import (
+    MAPS,
+    Compensation,
+    FittedRepair,
+    MapRepair,
+    Repair,
+    find_repair,
+    is_compensation,
+    repair,
+)
 
 STEPS = ("prune", "repair", "quantise")
+#: What `repair` takes besides what is decided here.
+SETTINGS = ("texts", "window", "limit", "sequential", "seed", "checkpoint", "progress")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,13 +100,14 @@ def compress(
         repair_by: Names the repair, as in `repair`; for zeros that is "lost_components", say. None for none.
         quantise_to: The scheme, as in `quantise`.
         order: "prune", "repair" and "quantise", as they are to be taken; "repair" comes after "prune".
-        **settings: Of `repair`: texts, window, limit, sequential, seed.
+        **settings: Of `repair`: texts, window, limit, sequential, seed, checkpoint, progress.
 
     Returns:
         Everything as one intervention, with the bytes that the model would have.
 
     Raises:
-        InputError: If the order makes no sense, or a step cannot be taken.
+        InputError: Before anything runs, if the order makes no sense or the repair does not fit it; or if a step
+            cannot be taken.
 
     Example:
         >>> from decision_phases.interventions import skip
@@ -103,7 +115,8 @@ def compress(
         >>> found.order, found.n_bytes < found.intact, found.removed_blocks
         (('prune', 'repair', 'quantise'), True, (2,))
     """
-    access, steps = as_model(model), _checked(order, prune, repair_by)
+    access, steps = as_model(model), _checked(order, prune)
+    _check_repair(steps, prune, repair_by, settings)
     zeros, cut = _parted(prune)
     fitted, rounded, changed = FittedRepair(), Quantised(), Intervention()
     maps = Intervention()
@@ -142,23 +155,46 @@ def _parted(given: Intervention) -> tuple[Intervention, Intervention]:
     return weights, rest
 
 
-def _checked(order: Sequence[str], prune: Intervention, repair_by: object) -> tuple[str, ...]:
+def _check_repair(
+    steps: Sequence[str],
+    prune: Intervention,
+    repair_by: str | Repair | Compensation | None,
+    settings: Mapping[str, object],
+) -> None:
+    for name in settings:
+        if name not in SETTINGS:
+            raise unknown_name("setting of the repair", name, SETTINGS)
+    if repair_by is None and settings:
+        msg = (
+            f"repair_by=None repairs nothing, so that {', '.join(settings)} would be ignored; leave that out"
+        )
+        raise InputError(msg)
+    if repair_by is None or isinstance(repair_by, Compensation) or is_compensation(repair_by):
+        return
+    how = find_repair(repair_by)
+    if all(edit.op == "weights" for edit in prune):
+        msg = (
+            f"{how.name} puts maps where parts are removed, and '{prune}' removes none; give "
+            "repair_by='lost_components', or None"
+        )
+        raise InputError(msg)
+    changed = steps.index("quantise") < steps.index("repair") or any(edit.op == "weights" for edit in prune)
+    if changed and not isinstance(how, MapRepair):
+        msg = (
+            f"{how.name} trains weights of the model as it was loaded, but they are changed before it (order="
+            f"{list(steps)}, '{prune}'); prune by removals alone and repair before quantise, or use one of "
+            f"{', '.join(MAPS)}"
+        )
+        raise InputError(msg)
+
+
+def _checked(order: Sequence[str], prune: Intervention) -> tuple[str, ...]:
     steps = tuple(order)
     if sorted(steps) != sorted(STEPS) or steps.index("repair") < steps.index("prune"):
         msg = f"order={list(steps)}: give {', '.join(STEPS)}, each once, with repair somewhere after prune"
         raise InputError(msg)
     if not prune:
         msg = "nothing is pruned; give removals such as dp.skip(5, 6), or what dp.sparsify gives"
-        raise InputError(msg)
-    if (
-        repair_by is not None
-        and not is_compensation(repair_by)
-        and all(edit.op == "weights" for edit in prune)
-    ):
-        msg = (
-            f"{repair_by} puts maps where parts are removed, and '{prune}' removes none; give "
-            "repair_by='lost_components', or None"
-        )
         raise InputError(msg)
     if steps.index("quantise") < steps.index("prune"):
         for edit in prune:

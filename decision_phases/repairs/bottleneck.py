@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from decision_phases.engine.maps import bottleneck
-from decision_phases.errors import InputError
+from decision_phases.errors import check_numbers
 from decision_phases.interventions import Array, Bottleneck
-from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed
-from decision_phases.repairs.trainer import Course, check_checkpoint, train
+from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed, Task
+from decision_phases.training import Training
 
 _NAMES = ("down", "hidden", "up", "bias")
 _ROWS = 4096
@@ -49,19 +49,26 @@ class TrainedBottleneck(MapRepair):
         """Two matrices and two vectors."""
         return 2 * width * self.hidden + self.hidden + width
 
+    def check(self, task: Task) -> None:
+        """Refuse settings that are out of range, and texts that are too short.
+
+        Raises:
+            InputError: Naming them.
+        """
+        check_numbers(self.name, above_zero={"hidden": self.hidden, "steps": self.steps, "batch": self.batch})
+        Training(self.name, self.steps, self.rate, every=self.every)
+        super().check(task)
+
     def begin(self, job: Job) -> Fitter:
         """Begin with one place.
 
         Raises:
-            InputError: If a setting is out of range, or the checkpoint belongs to another repair.
+            InputError: If the checkpoint belongs to another repair.
         """
-        if min(self.hidden, self.steps, self.batch, self.every) < 1 or self.rate <= 0:
-            msg = f"{self} has a setting that is not above 0; all of them must be"
-            raise InputError(msg)
-        check_checkpoint(self.course(job), job.checkpoint)
-        return _Training(self, job)
+        self.training(job).kept()
+        return _Fitting(self, job)
 
-    def course(self, job: Job) -> Course:
+    def training(self, job: Job) -> Training:
         """How it is trained.
 
         Args:
@@ -71,10 +78,12 @@ class TrainedBottleneck(MapRepair):
             The steps, with a key that identifies everything that decides the result.
         """
         key = f"{job.key} {self.hidden} {self.steps} {self.batch} {self.rate} {job.seed}"
-        return Course(self.name, self.steps, self.rate, self.every, key=key)
+        return Training(
+            self.name, self.steps, self.rate, checkpoint=job.checkpoint, key=key, every=self.every
+        )
 
 
-class _Training(Fitter):
+class _Fitting(Fitter):
     def __init__(self, repair: TrainedBottleneck, job: Job) -> None:
         self.repair, self.job = repair, job
         folder = Path(tempfile.mkdtemp(prefix="decision-phases-"))
@@ -110,8 +119,7 @@ class _Training(Fitter):
             x, y = self._rows(np.sort(drawn))
             return self._misses(parameters, x, y).div(y.square().sum(-1)).mean()
 
-        course = self.repair.course(self.job)
-        train(course, parameters, loss, checkpoint=self.job.checkpoint, progress=self.job.progress)
+        self.repair.training(self.job).run(parameters, loss, progress=self.job.progress)
         return parameters
 
     def _start(self) -> dict[str, Tensor]:

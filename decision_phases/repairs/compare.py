@@ -21,7 +21,7 @@ from decision_phases.repairs.components import (
     compensate,
     find_compensation,
 )
-from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.contract import Repair, Task
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import MAPS, find_repair
@@ -29,7 +29,7 @@ from decision_phases.repairs.repair import Texts, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
 
 Methods: TypeAlias = Sequence[str | Repair | Compensation] | None
-Fitting: TypeAlias = Callable[..., tuple[FittedRepair, ...]]
+Fitting: TypeAlias = Callable[[Task], tuple[FittedRepair, ...]]
 
 
 def compare_repairs(
@@ -100,9 +100,7 @@ def compare_repairs(
         raise InputError(msg)
     source = source_of(access, whole, window=window, limit=limit, seed=seed)
     known = as_store(store)
-    fitted = fit(
-        source=source, sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress
-    )
+    fitted = fit(Task(access, cut, source, Intervention(), sequential, seed, folder_of(checkpoint), progress))
     variants = [Intervention(), cut, *(cut + maps for maps in fitted)]
     runs = evaluate(access, encoded, variants, [DecisionObserver()], store=known, progress=progress)
     decisions = [run["decisions"] for run in runs]
@@ -136,7 +134,7 @@ def _maps(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list
     """Names of what makes up for a cut, and what fits it."""
     places = places_of(model, cut)
     asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
-    return [one.name for one in asked], lambda **given: fit_all(model, cut, places, asked, **given)
+    return [one.name for one in asked], lambda task: fit_all(task, places, asked)
 
 
 def _compensations(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:
@@ -144,9 +142,13 @@ def _compensations(model: ModelAccess, cut: Intervention, methods: Methods) -> t
     asked = [find_compensation(method) for method in (COMPENSATIONS if methods is None else methods)]
     for how in asked:
         check_compensable(model, cut, how)
-    return [one.name for one in asked], lambda **given: tuple(
-        compensate(model, cut, how, **given) for how in asked
-    )
+
+    def fit(task: Task) -> tuple[FittedRepair, ...]:
+        for how in asked:
+            how.check_checkpoint(task)
+        return tuple(compensate(task, how) for how in asked)
+
+    return [one.name for one in asked], fit
 
 
 def _row(

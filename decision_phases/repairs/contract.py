@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +16,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Affine, Bottleneck, Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.pruning.criteria.data import Data
-from decision_phases.repairs.result import FittedRepair
+from decision_phases.repairs.result import Fit, FittedRepair
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,92 @@ class Source:
     def tokens(self) -> int:
         """Number of tokens."""
         return sum(map(len, self.data.sequences))
+
+    @cached_property
+    def key(self) -> str:
+        """Identifies the windows by their tokens."""
+        told = repr([(window.tokens, window.targets) for window in self.data.sequences])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be made up for, on which texts, and where work is kept.
+
+    Attributes:
+        model: The model.
+        cut: The removals; for a compensation all that is done to the model.
+        source: The texts.
+        base: What else is done to the model while maps are fitted.
+        sequential: Whether every map or layer is fitted on the model as repaired before it.
+        seed: Of everything random.
+        checkpoint: Folder that training can be continued from; None to keep nothing.
+        progress: Show bars.
+    """
+
+    model: ModelAccess
+    cut: Intervention
+    source: Source
+    base: Intervention = field(default_factory=Intervention)
+    sequential: bool = True
+    seed: int = 0
+    checkpoint: Path | None = None
+    progress: bool = False
+
+    def key(self, *settings: object) -> str:
+        """Identify everything that decides a result.
+
+        Args:
+            *settings: What is to be fitted and how, by values whose `repr` says all.
+
+        Returns:
+            A hash.
+        """
+        own = (self.cut.key, self.base.key, self.source.key, self.sequential, self.seed)
+        return hashlib.sha256(repr((self.model.fingerprint, own, settings)).encode()).hexdigest()[:16]
+
+    def file(self, name: str) -> Path | None:
+        """Where a training of that name is kept.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The file; None if nothing is to be kept.
+        """
+        return None if self.checkpoint is None else self.checkpoint / f"{name}.safetensors"
+
+    def fit(self, method: str, settings: object, *, parameters: int, seconds: float, **more: Any) -> Fit:
+        """Say how a repair came about.
+
+        Args:
+            method: Its name.
+            settings: It itself.
+            parameters: Numbers that were fitted.
+            seconds: How long that took.
+            **more: What else there is to say, as fields of `Fit`.
+
+        Returns:
+            The same with what the task says.
+        """
+        return Fit(
+            method=method,
+            settings=repr(settings),
+            model=self.model.name,
+            fingerprint=self.model.fingerprint,
+            cut=self.cut,
+            texts=self.source.name,
+            texts_hash=self.source.content_hash,
+            windows=len(self.source.data.sequences),
+            tokens=self.source.tokens,
+            window=self.source.window,
+            sequential=self.sequential,
+            seed=self.seed,
+            parameters=parameters,
+            seconds=seconds,
+            under=self.base,
+            **more,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,13 +217,11 @@ class Repair(ABC):
     source: str
 
     @abstractmethod
-    def check(self, model: ModelAccess, cut: Intervention, source: Source) -> None:
-        """Refuse what this repair cannot do, before anything runs.
+    def check(self, task: Task) -> None:
+        """Refuse what this repair cannot do, and the checkpoint of another one, before anything runs.
 
         Args:
-            model: The model.
-            cut: The cut, which has passed `places_of`.
-            source: The texts.
+            task: What is asked; its cut has passed `places_of`.
 
         Raises:
             InputError: Saying what is missing.
@@ -147,25 +234,11 @@ class TrainedRepair(Repair):
     """A kind of repair that trains weights of the cut model itself."""
 
     @abstractmethod
-    def train(
-        self,
-        model: ModelAccess,
-        cut: Intervention,
-        source: Source,
-        *,
-        seed: int,
-        checkpoint: Path | None,
-        progress: bool,
-    ) -> FittedRepair:
+    def train(self, task: Task) -> FittedRepair:
         """Train.
 
         Args:
-            model: The model; it is left as it is.
-            cut: The cut.
-            source: The texts, which have passed `check`.
-            seed: Of everything random.
-            checkpoint: Folder that training can be continued from; None to keep nothing.
-            progress: Show a bar.
+            task: What is asked, which has passed `check`. The model is left as it is.
 
         Returns:
             What is to be added to the cut.
@@ -202,21 +275,20 @@ class MapRepair(Repair):
         """
         return -(-self.n_parameters(width) // width)
 
-    def check(self, model: ModelAccess, cut: Intervention, source: Source) -> None:
+    def check(self, task: Task) -> None:
         """Refuse texts that are too short to determine a map.
 
         Args:
-            model: The model.
-            cut: The cut.
-            source: The texts.
+            task: What is asked.
 
         Raises:
             InputError: Naming what is missing.
         """
-        needed = self.tokens_needed(model.d_model)
+        width, source = task.model.d_model, task.source
+        needed = self.tokens_needed(width)
         if source.tokens < needed:
             msg = (
-                f"{self.name} has {self.n_parameters(model.d_model)} parameters at the width {model.d_model} and "
+                f"{self.name} has {self.n_parameters(width)} parameters at the width {width} and "
                 f"needs at least {needed} tokens, better ten times as many; {source.name} gives {source.tokens} in "
                 f"{len(source.data.sequences)} windows. Give more text, or a larger limit="
             )

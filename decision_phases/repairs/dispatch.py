@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention
-from decision_phases.models import ModelAccess
-from decision_phases.repairs.contract import MapRepair, Repair, Source, TrainedRepair
+from decision_phases.repairs.contract import MapRepair, Repair, Task, TrainedRepair
 from decision_phases.repairs.fitting import fit_maps
 from decision_phases.repairs.places import Place
 from decision_phases.repairs.result import FittedRepair
 
 
-def check_all(model: ModelAccess, cut: Intervention, repairs: Sequence[Repair], source: Source) -> None:
+def check_all(task: Task, repairs: Sequence[Repair]) -> None:
     """Refuse what one of the repairs cannot do, before anything runs.
 
     Args:
-        model: The model.
-        cut: The cut, which has passed `places_of`.
+        task: What is asked; its cut has passed `places_of`.
         repairs: The repairs.
-        source: The texts.
 
     Raises:
         InputError: Naming what is missing.
@@ -31,35 +26,16 @@ def check_all(model: ModelAccess, cut: Intervention, repairs: Sequence[Repair], 
         if not isinstance(repair, MapRepair | TrainedRepair):
             msg = f"{repair!r} is neither a MapRepair nor a TrainedRepair; make it one of them"
             raise InputError(msg)
-        repair.check(model, cut, source)
+        repair.check(task)
 
 
-def fit_all(
-    model: ModelAccess,
-    cut: Intervention,
-    places: Sequence[Place],
-    repairs: Sequence[Repair],
-    source: Source,
-    *,
-    sequential: bool,
-    seed: int,
-    checkpoint: Path | None,
-    progress: bool,
-    base: Intervention | None = None,
-) -> tuple[FittedRepair, ...]:
+def fit_all(task: Task, places: Sequence[Place], repairs: Sequence[Repair]) -> tuple[FittedRepair, ...]:
     """Fit repairs of one cut: all maps together, then what is trained, one after the other.
 
     Args:
-        model: The model.
-        cut: The cut.
+        task: What is asked.
         places: Where maps are put.
-        repairs: The repairs.
-        source: The texts.
-        sequential: Whether every map is fitted on the model as repaired before it.
-        seed: Of everything random.
-        checkpoint: Folder that training can be continued from; None to keep nothing.
-        progress: Show bars.
-        base: What else is done to the model while maps are fitted.
+        repairs: The repairs. What one of them cannot do is refused before anything runs.
 
     Returns:
         The fitted repairs, in the order given.
@@ -68,30 +44,9 @@ def fit_all(
         InputError: If a repair cannot be fitted.
         MissingPackageError: If a package is missing.
     """
-    check_all(model, cut, repairs, source)
+    check_all(task, repairs)
     maps = [repair for repair in repairs if isinstance(repair, MapRepair)]
-    fitted = iter(
-        fit_maps(
-            model,
-            cut,
-            places,
-            maps,
-            source,
-            sequential=sequential,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            base=base,
-        )
-        if maps
-        else ()
+    fitted = iter(fit_maps(task, places, maps) if maps else ())
+    return tuple(
+        repair.train(task) if isinstance(repair, TrainedRepair) else next(fitted) for repair in repairs
     )
-    found = []
-    for repair in repairs:
-        if isinstance(repair, TrainedRepair):
-            found.append(
-                repair.train(model, cut, source, seed=seed, checkpoint=checkpoint, progress=progress)
-            )
-        else:
-            found.append(next(fitted))
-    return tuple(found)

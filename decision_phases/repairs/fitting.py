@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
 from decision_phases.interventions import Intervention
 from decision_phases.interventions.builders import single
-from decision_phases.models import ModelAccess
-from decision_phases.repairs.contract import Fitter, Job, MapRepair, Source
+from decision_phases.repairs.contract import Fitter, Job, MapRepair, Task
 from decision_phases.repairs.places import Place
-from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
+from decision_phases.repairs.result import FittedRepair, PlaceFit
 from decision_phases.repairs.stream import Chunk, stream
 
 
@@ -67,35 +64,16 @@ class _Open:
         )
 
 
-def fit_maps(
-    model: ModelAccess,
-    cut: Intervention,
-    places: Sequence[Place],
-    repairs: Sequence[MapRepair],
-    source: Source,
-    *,
-    sequential: bool,
-    seed: int,
-    checkpoint: Path | None,
-    progress: bool,
-    base: Intervention | None = None,
-) -> tuple[FittedRepair, ...]:
+def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) -> tuple[FittedRepair, ...]:
     """Fit maps that make up for one cut.
 
     What enters a map is read in the intact model, or with `sequential` in the model as cut and repaired before it; what
     should leave it always in the intact model. Repairs that need the same runs share them.
 
     Args:
-        model: The model.
-        cut: The cut.
+        task: What is asked.
         places: Where its maps are.
         repairs: The repairs, which have passed their checks.
-        source: The texts.
-        sequential: Whether every map is fitted on the model as repaired before it.
-        seed: Of everything random.
-        checkpoint: Folder that training can be continued from; None to keep nothing.
-        progress: Show bars.
-        base: What else is done to the model wherever something enters a map.
 
     Returns:
         The fitted repairs, in the order given.
@@ -103,27 +81,28 @@ def fit_maps(
     Raises:
         InputError: If the tokens do not determine a map.
     """
-    base = base or Intervention()
-    all_of_them = [_Progress(repair, under=base) for repair in repairs]
-    key = f"{model.fingerprint} {cut.key} {base.key} {source.content_hash} {source.window} {source.tokens} {sequential}"
+    model, sequential = task.model, task.sequential
+    all_of_them = [_Progress(repair, under=task.base) for repair in repairs]
     rounds = [[place] for place in places] if sequential else [list(places)]
     for number, group in enumerate(rounds, 1):
         jobs = []
         for of in all_of_them:
             for place in group:
-                variant = (of.under if sequential else base) + place.without
+                variant = (of.under if sequential else task.base) + place.without
                 job = Job(
                     model.d_model,
-                    source.tokens,
+                    task.source.tokens,
                     double=model.dtype == torch.float64,
-                    seed=seed,
-                    progress=progress,
-                    checkpoint=_file(checkpoint, of.repair, place),
-                    key=hashlib.sha256(f"{key} {variant.key} {place}".encode()).hexdigest()[:16],
+                    seed=task.seed,
+                    progress=task.progress,
+                    checkpoint=task.file(f"{of.repair.name}-{place.site}-{place.layer}"),
+                    key=task.key(variant.key, str(place)),
                 )
                 jobs.append(_Open(of, place, variant, of.repair.begin(job)))
         what = f"fitting {number} of {len(rounds)}" if len(rounds) > 1 else "fitting"
-        for chunk in stream(model, source.data.sequences, _reads(jobs), progress=progress, what=what):
+        for chunk in stream(
+            model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what
+        ):
             for job_ in jobs:
                 job_.take(chunk)
             _share(jobs, chunk.seconds)
@@ -132,7 +111,17 @@ def fit_maps(
             job_.of.maps += mapping
             job_.of.under += job_.place.cut + mapping
     return tuple(
-        _result(model, cut, base, of, source, sequential=sequential, seed=seed) for of in all_of_them
+        FittedRepair(
+            of.maps.edits,
+            task.fit(
+                of.repair.name,
+                of.repair,
+                parameters=len(of.places) * of.repair.n_parameters(model.d_model),
+                seconds=of.seconds,
+                places=tuple(of.places),
+            ),
+        )
+        for of in all_of_them
     )
 
 
@@ -152,38 +141,3 @@ def _share(jobs: Iterable[_Open], seconds: Mapping[Intervention, float]) -> None
         needed.setdefault(id(job.of), (job.of, {Intervention()}))[1].add(job.variant)
     for of, variants in needed.values():
         of.seconds += sum(seconds[variant] for variant in variants)
-
-
-def _file(folder: Path | None, repair: MapRepair, place: Place) -> Path | None:
-    return None if folder is None else folder / f"{repair.name}-{place.site}-{place.layer}.safetensors"
-
-
-def _result(
-    model: ModelAccess,
-    cut: Intervention,
-    base: Intervention,
-    of: _Progress,
-    source: Source,
-    *,
-    sequential: bool,
-    seed: int,
-) -> FittedRepair:
-    fit = Fit(
-        method=of.repair.name,
-        settings=repr(of.repair),
-        model=model.name,
-        fingerprint=model.fingerprint,
-        cut=cut,
-        places=tuple(of.places),
-        texts=source.name,
-        texts_hash=source.content_hash,
-        windows=len(source.data.sequences),
-        tokens=source.tokens,
-        window=source.window,
-        sequential=sequential,
-        seed=seed,
-        parameters=len(of.places) * of.repair.n_parameters(model.d_model),
-        seconds=of.seconds,
-        under=base,
-    )
-    return FittedRepair(of.maps.edits, fit)

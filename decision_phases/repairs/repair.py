@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_numbers
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.data import text_data
@@ -18,7 +18,7 @@ from decision_phases.repairs.components import (
     find_compensation,
     is_compensation,
 )
-from decision_phases.repairs.contract import MapRepair, Repair, Source
+from decision_phases.repairs.contract import MapRepair, Repair, Source, Task
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import find_repair
@@ -89,21 +89,18 @@ def repair(
         (True, 1024)
     """
     access, base = as_model(model), under or Intervention()
-    if is_compensation(method):
-        how = find_compensation(method)
-        check_compensable(access, base + cut, how)
-        return compensate(
-            access, base + cut, how, source_of(access, texts, window=window, limit=limit, seed=seed),
-            sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
-        )  # fmt: skip
-    asked = find_repair(method)
-    places = places_of(access, cut)
-    _check_base(access, base, cut, asked)
+    how = find_compensation(method) if is_compensation(method) else find_repair(method)
+    if isinstance(how, Compensation):
+        cut, base = base + cut, Intervention()
+        check_compensable(access, cut, how)
+    else:
+        places = places_of(access, cut)
+        _check_base(access, base, cut, how)
     source = source_of(access, texts, window=window, limit=limit, seed=seed)
-    (found,) = fit_all(
-        access, cut, places, [asked], source, base=base,
-        sequential=sequential, seed=seed, checkpoint=folder_of(checkpoint), progress=progress,
-    )  # fmt: skip
+    task = Task(access, cut, source, base, sequential, seed, folder_of(checkpoint), progress)
+    if isinstance(how, Compensation):
+        return compensate(task, how)
+    (found,) = fit_all(task, places, [how])
     return found
 
 
@@ -136,6 +133,7 @@ def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | Non
     Raises:
         InputError: If these are the texts that measure, or texts, window and model do not fit.
     """
+    check_numbers("the draw of windows", from_zero={"seed": seed})
     given = read_texts(texts, model=model)
     if given.half == "evaluation":
         msg = f"{given.name} is the half that measures; repairs are fitted to the other one, .fit, or to other texts"

@@ -16,7 +16,7 @@ from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
 from decision_phases.readout import ask
 from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
-from decision_phases.repairs.contract import Repair
+from decision_phases.repairs.contract import Repair, Task
 from decision_phases.repairs.dispatch import check_all
 from decision_phases.repairs.repair import source_of
 from decision_phases.store import (
@@ -84,7 +84,8 @@ def run_repairs(
     repairs = [find_repair(name) for name in methods]
     encoded = ask(model, questions, seed=seed, **wording)
     whole = read_texts(texts, model=model)
-    check_all(model, cut, repairs, source_of(model, whole, window=window, limit=limit, seed=seed))
+    source = source_of(model, whole, window=window, limit=limit, seed=seed)
+    check_all(Task(model, cut, source, seed=seed), repairs)
     manifest = Manifest.begin(
         {
             "job": "repair",

@@ -9,7 +9,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.lenses import TunedLens, training, tuned_lens
 from decision_phases.lenses.fitting import least_squares
-from decision_phases.lenses.training import Settings, Start, Training
+from decision_phases.lenses.training import Maps, Settings, Start
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
 from decision_phases.readout import ask, read
 from decision_phases.readout.divergence import divergences
@@ -123,7 +123,7 @@ def loss_of(model, settings, seed=0):
     rows = torch.from_numpy(rng.normal(size=(model.n_layers + 1, 12, model.d_model)).astype(np.float32))
     d, n = model.d_model, model.n_layers
     start = Start(0.1 * rng.normal(size=(n, d, d)), rng.normal(size=(n, d)), np.full((n, d), 0.7), 1.3)
-    made = Training(model, (), settings, start)
+    made = Maps(model, (), settings, start)
     weight, bias = start.maps()
     through = torch.einsum("rtd,rde->rte", rows[:-1], torch.from_numpy(weight).float())
     through = through + torch.from_numpy(bias).float()[:, None]
@@ -133,38 +133,42 @@ def loss_of(model, settings, seed=0):
 
 
 def test_the_loss_is_the_divergence_where_all_tokens_are_summed(tiny):
-    found, exact = loss_of(tiny, Settings(1, 12, 4, tiny.d_vocab, 1e-3, 0))
+    found, exact = loss_of(tiny, Settings(12, 4, tiny.d_vocab, 0))
     assert found == pytest.approx(exact, rel=1e-4)
 
 
 def test_the_loss_over_sampled_tokens_is_right_on_average(tiny):
     """Unbiased but for the logarithm of the normaliser, which many samples make small."""
-    settings = Settings(1, 12, 4, 200, 1e-3, 0)
+    settings = Settings(12, 4, 200, 0)
     drawn = np.array([loss_of(tiny, settings, seed)[0] for seed in range(60)])
     exact = loss_of(tiny, settings)[1]
     assert drawn.std() > 1e-3
     assert drawn.mean() == pytest.approx(exact, abs=4 * drawn.std() / np.sqrt(60) + 0.02 * exact)
 
 
-def test_an_interrupted_training_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch):
     whole = tuned_lens(tiny, **TRAINED)
-    monkeypatch.setattr(training, "_EVERY", 4)
-    made = Training.step
+    made, seen = Maps.loss_of, []
 
     def stopped(self, step):
         if step == 17:
             raise KeyboardInterrupt
-        made(self, step)
+        return made(self, step)
 
-    monkeypatch.setattr(Training, "step", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        tuned_lens(tiny, **TRAINED, checkpoint=tmp_path)
-    steps = []
-    monkeypatch.setattr(Training, "step", lambda self, step: (steps.append(step), made(self, step)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Maps, "loss_of", stopped)
+        with pytest.raises(
+            KeyboardInterrupt, match="the lens was stopped after 17 of 30 steps, which are kept"
+        ):
+            tuned_lens(tiny, **TRAINED, checkpoint=tmp_path)
+    monkeypatch.setattr(Maps, "loss_of", lambda self, step: (seen.append(step), made(self, step))[1])
+    monkeypatch.setattr(
+        "decision_phases.lenses.fitting.least_squares", lambda *_, **__: pytest.fail("began anew")
+    )
     again = tuned_lens(tiny, **TRAINED, checkpoint=tmp_path)
-    assert steps[0] == 16
+    assert seen[0] == 17
     assert again.key == whole.key
-    with pytest.raises(InputError, match="checkpoint of another lens"):
+    with pytest.raises(InputError, match="checkpoint of another training than the lens"):
         tuned_lens(tiny, **{**TRAINED, "seed": 1}, checkpoint=tmp_path)
 
 
@@ -224,9 +228,11 @@ def test_another_model_is_refused(tiny, linear, few, ridge):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"steps": -1}, "steps must be 0 or more"),
-        ({"top": 0}, "the others above 0"),
-        ({"ridge": -1.0}, "ridge=-1.0 given"),
+        ({"steps": -1}, "steps=-1, which must be 0 or above"),
+        ({"top": 0}, "top=0, which must be above 0"),
+        ({"rate": float("nan")}, "rate=nan, which must be above 0"),
+        ({"ridge": -1.0}, "ridge=-1.0, which must be 0 or above"),
+        ({"seed": -1}, "seed=-1, which must be 0 or above"),
         ({"limit": 1, "window": 8}, "needs more than 32 tokens"),
         ({"texts": TEXTS.evaluation}, "the half that measures"),
     ],

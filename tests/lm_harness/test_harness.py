@@ -153,6 +153,16 @@ def test_writing_ends_with_the_text_and_not_before(monkeypatch):
     assert ours.generate_until(asked(rows))[0] == short
 
 
+def test_a_context_that_leaves_no_room_for_what_is_written_loses_its_beginning(lm_eval, tiny):
+    long, settings = "Is fire cold? Is water wet? Which animal", {"max_gen_toks": 4}
+    ours = harness(tiny, max_length=7)
+    with pytest.warns(UserWarning, match="1 of 2 requests are longer than 3 tokens and lost their beginning"):
+        written = ours.generate_until(asked([(long, settings), ("Is", settings)]))
+    last = tiny.tokenizer.decode(ours.tok_encode(long)[-3:])
+    assert ours.tok_encode(last) == ours.tok_encode(long)[-3:]
+    assert written == harness(tiny).generate_until(asked([(last, settings), ("Is", settings)]))
+
+
 def test_sampling_depends_on_the_seed_alone(lm_eval):
     rows = asked([("Is water wet?", {"max_gen_toks": 6, "do_sample": True, "temperature": 1.0})])
     first = harness("tiny-llama", seed=1).generate_until(rows)

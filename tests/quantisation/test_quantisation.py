@@ -441,3 +441,21 @@ def test_orders_that_make_no_sense(tiny):
         compress(tiny, replaced, repair_by=None, order=ORDERS[2])
     with pytest.raises(InputError, match=r"ghost puts maps where parts are removed, and .* removes none"):
         compress(tiny, sparsify(tiny, "magnitude:0.5"), repair_by="ghost")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"repair_by": "gost"}, "did you mean 'ghost'"),
+        (
+            {"repair_by": "lora"},
+            "lora trains weights of the model as it was loaded, but they are changed before it",
+        ),
+        ({"limits": 8}, "unknown setting of the repair 'limits'; did you mean 'limit'"),
+        ({"repair_by": None, "limit": 8}, "repair_by=None repairs nothing, so that limit would be ignored"),
+    ],
+)
+def test_repairs_that_do_not_fit_are_refused_before_weights_are_rounded(how, message, tiny, monkeypatch):
+    monkeypatch.setattr(sys.modules[compress.__module__], "quantise", lambda *_, **__: pytest.fail("rounded"))
+    with pytest.raises(InputError, match=message):
+        compress(tiny, skip(2), order=ORDERS[2], **how)

@@ -230,7 +230,7 @@ def divergence(model, under, sequences):
     logs = []
     for variant in (Intervention(), under):
         with torch.no_grad(), applied(model, variant):
-            logs.append(next_tokens(model, batch).double())
+            logs.append(next_tokens(model, batch).double().log_softmax(-1))
     return float((logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean())
 
 
@@ -277,8 +277,18 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tiny, sparse
     monkeypatch.setattr(learned, "next_tokens", lambda *given: steps.append(0) or run(*given))
     assert repair(tiny, sparse, method=SHORT, checkpoint=tmp_path, **FEW) == whole
     assert len(steps) == 2 * 2  # 4 of the 6 steps were kept, each runs both models
-    with pytest.raises(InputError, match="checkpoint of another repair"):
+    with pytest.raises(InputError, match="checkpoint of another training"):
         repair(tiny, sparse, method=replace(SHORT, rate=0.5), checkpoint=tmp_path, **FEW)
+
+
+def test_the_checkpoint_of_another_way_of_estimating_is_refused(tiny, sparse, tmp_path):
+    """What was learned belongs to directions that depend on it."""
+    one = replace(SHORT, steps=1)
+    found = repair(tiny, sparse, method=one, checkpoint=tmp_path, **FEW)
+    assert found.fit.parameters == 24 * 2 * 8  # β and b of each head
+    assert repair(tiny, sparse, method=replace(one, every=7), checkpoint=tmp_path, **FEW) == found
+    with pytest.raises(InputError, match="checkpoint of another training than learned_components"):
+        repair(tiny, sparse, method=one, checkpoint=tmp_path, sequential=False, **FEW)
 
 
 # -- compared, and refused ---------------------------------------------------------------------------------------
@@ -300,11 +310,11 @@ def test_they_are_compared_like_repairs(tiny, sparse):
             LOST,
             r"makes up for changed weights, as dp\.sparsify gives them, and 'skip \{2\}' changes none",
         ),
-        (None, replace(LOST, rank=0), "the rank must be at least 1"),
-        (None, replace(LOST, share=0.0), "share of heads above 0"),
+        (None, replace(LOST, rank=0), "rank=0, which must be above 0"),
+        (None, replace(LOST, share=0.0), "share of heads must be above 0"),
         (None, replace(LOST, positions="first"), "unknown positions of a compensation 'first'"),
         (None, replace(LEARNED, loss="kl"), "unknown loss 'kl'"),
-        (None, replace(LEARNED, steps=0), "not above 0"),
+        (None, replace(LEARNED, steps=0), "steps=0, which must be above 0"),
     ],
 )
 def test_what_cannot_be_compensated(under, how, message, tiny, sparse, monkeypatch):

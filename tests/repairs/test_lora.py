@@ -214,19 +214,26 @@ def test_what_was_stopped_goes_on_as_if_nothing_had_happened(name, tiny, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(Rows, "of", stopping)
         with pytest.raises(
-            KeyboardInterrupt, match=f"{name} was stopped after 5 of 7 steps; 3 of them are kept in"
+            KeyboardInterrupt, match=f"{name} was stopped after 5 of 7 steps, which are kept in"
         ):
             repair(tiny, CUT, method=method, checkpoint=tmp_path, **FEW)
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.safetensors"]
     calls.clear()
     monkeypatch.setattr(Rows, "of", lambda *args: calls.append(args) or real(*args))
     resumed = repair(tiny, CUT, method=method, checkpoint=tmp_path, **FEW)
-    assert len(calls) == 4
+    assert len(calls) == 2
     assert (resumed, resumed.fit.losses) == (whole, whole.fit.losses)
     assert repair(tiny, CUT, method=replace(method, every=1), checkpoint=tmp_path, **FEW) == whole
     for other in ({"method": replace(method, rate=1e-4)}, {"seed": 1}, {"limit": 7}):
-        with pytest.raises(InputError, match="checkpoint of another repair"):
+        with pytest.raises(InputError, match="checkpoint of another training"):
             repair(tiny, CUT, **{"method": method, "checkpoint": tmp_path} | FEW | other)
+
+
+def test_adapters_of_half_precision_are_trained_in_float32():
+    """Steps of a thousandth of a weight would be rounded away."""
+    model = load("tiny-llama", dtype="bfloat16", quiet=True)
+    _, adapters = short().student(model, CUT)
+    assert {p.dtype for adapter in adapters for p in adapter.parameters.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
@@ -463,6 +470,10 @@ def nothing_runs(monkeypatch):
         ({"neighbours": 0}, "out of range"),
         ({"rate": 0.0}, "out of range"),
         ({"alpha": -1.0}, "out of range"),
+        (
+            {"rank": 0, "seed": -1, "clip": float("nan")},
+            "rank=0, .* clip=nan, .* seed=-1, which must be 0 or above",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_runs(settings, message, tiny):
@@ -481,6 +492,41 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(settings, mess
 def test_models_that_cannot_be_trained_are_refused_before_anything_runs(family, cut, message):
     with pytest.raises(InputError, match=message):
         repair(load(f"tiny-{family}", quiet=True), cut, method=short(), **FEW)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_a_cut_that_leaves_nothing_to_train_is_refused_before_anything_runs(tiny):
+    nothing = skip(0, 1, 2, 3, 4) + skip(5, part="attention") + skip(5, part="mlp")
+    with pytest.raises(InputError, match=r"leaves tiny-llama no matrix that could be trained \(.*: none\)"):
+        repair(tiny, nothing, method=short(), **FEW)
+    attention = sum((skip(layer, part="attention") for layer in range(6)), start=Intervention())
+    with pytest.raises(InputError, match=r"unknown target 'q_proj'.* Known: down_proj, gate_proj, up_proj"):
+        repair(tiny, attention, method=short(targets=("q_proj",)), **FEW)
+    with pytest.raises(InputError, match="some-short gives 4 in 1 windows"):
+        repair(
+            tiny, CUT, method=short(), texts=TextSet("some-short", ("Is water wet?",), half="fit"), window=32
+        )
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_the_checkpoint_of_another_training_is_refused_before_the_first_is_trained(tiny, tmp_path):
+    (tmp_path / "lora_distil.safetensors").write_bytes(b"nothing")
+    methods = [short("lora"), short("lora_distil")]
+    with pytest.raises(InputError, match=r"lora_distil.safetensors is damaged"):
+        compare_repairs(
+            tiny, CUT, methods=methods, questions=questions("facts").limit(8, 0), checkpoint=tmp_path, **FEW
+        )
+
+
+def test_rows_that_are_alike_are_not_mistaken_for_each_other():
+    """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
+    from decision_phases.repairs.lora.adapters import _divided
+
+    values = torch.arange(24.0).view(6, 4)
+    q, k = values[::2], values[1::2]
+    assert [rows.tolist() for _, rows in _divided(values, {"q": q, "k": k})] == [[0, 2, 4], [1, 3, 5]]
+    values[3] = values[2]
+    assert _divided(values, {"q": values[::2], "k": values[1::2]}) == []
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -13,7 +13,7 @@ from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import perplexity
 from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
-from decision_phases.repairs.bottleneck import TrainedBottleneck, _Training
+from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
 from decision_phases.repairs.contract import Job
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
@@ -337,7 +337,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(planted, tmp
     x, y, _ = planted
     whole = fitted(SHORT, x, y)
     path = tmp_path / "training.safetensors"
-    rows = _Training._rows
+    rows = _Fitting._rows
     calls = iter(range(1000))
 
     def interrupted(self, drawn):
@@ -346,15 +346,15 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(planted, tmp
         return rows(self, drawn)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Training, "_rows", interrupted)
+        patch.setattr(_Fitting, "_rows", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fitted(SHORT, x, y, checkpoint=path)
     steps = []
-    monkeypatch.setattr(_Training, "_rows", lambda self, drawn: steps.append(0) or rows(self, drawn))
+    monkeypatch.setattr(_Fitting, "_rows", lambda self, drawn: steps.append(0) or rows(self, drawn))
     resumed = fitted(SHORT, x, y, checkpoint=path)
     assert resumed == whole
-    assert len(steps) == 20 + 2  # 20 of the 40 steps were kept; two looks at the error
-    with pytest.raises(InputError, match="checkpoint of another repair"):
+    assert len(steps) == 15 + 2  # 25 of the 40 steps were kept; two looks at the error
+    with pytest.raises(InputError, match="checkpoint of another training"):
         fitted(SHORT, x, y, checkpoint=path, seed=1)
 
 
@@ -402,8 +402,12 @@ def test_names_and_settings_that_do_not_exist(tiny, tmp_path):
     with pytest.raises(InputError, match="did you mean 'ghost'"):
         repair(tiny, skip(2), method="goast")
     assert find_repair(SHORT) is SHORT
-    with pytest.raises(InputError, match="not above 0"):
+    with pytest.raises(InputError, match="which must be above 0"):
         repair(tiny, skip(2), method=replace(SHORT, steps=0))
+    with pytest.raises(InputError, match="hidden=0, which must be above 0"):
+        repair(tiny, skip(2), method=replace(SHORT, hidden=0))
+    with pytest.raises(InputError, match="seed=-1, which must be 0 or above"):
+        repair(tiny, skip(2), seed=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "file" / "folder")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError, check_numbers, unknown_name
 from decision_phases.interventions import Array, Intervention
 from decision_phases.interventions.builders import single
-from decision_phases.models import ModelAccess
-from decision_phases.pruning.criteria.data import Data
+from decision_phases.repairs.contract import Task
 
 POSITIONS = ("all", "last")
+
+
+def dense_of(under: Intervention) -> Intervention:
+    """What is done to the dense model: everything but changes of weights.
+
+    Args:
+        under: The whole intervention.
+
+    Returns:
+        The rest of it.
+
+    Example:
+        >>> from decision_phases.interventions import skip, weights
+        >>> dense_of(skip(1) + weights(2, {"norm.weight": np.zeros(4)}))
+        <Intervention: skip {1}>
+    """
+    return Intervention(tuple(edit for edit in under if edit.op != "weights"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,35 +68,6 @@ class HeadComponents:
             ),
             start=Intervention(),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is compensated, on which texts.
-
-    Attributes:
-        model: The model.
-        dense: The intervention without its changes of weights.
-        under: The whole intervention.
-        data: Windows of text.
-        seed: Of everything random.
-        checkpoint: Folder that training can be continued from; None to keep nothing.
-        progress: Show bars.
-    """
-
-    model: ModelAccess
-    dense: Intervention
-    under: Intervention
-    data: Data
-    seed: int
-    checkpoint: Path | None
-    progress: bool
-
-    @property
-    def key(self) -> str:
-        """Identifies the model, the intervention, the texts and the seed."""
-        tokens = hashlib.sha256(repr([s.tokens for s in self.data.sequences]).encode()).hexdigest()
-        return f"{self.model.fingerprint} {self.under.key} {tokens} {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -125,11 +110,9 @@ class Compensation:
         Raises:
             InputError: Naming the setting.
         """
-        if self.rank < 1 or not 0 < self.share <= 1:
-            msg = (
-                f"{self.name} with rank={self.rank} and share={self.share:g}: the rank must be at least 1, and the "
-                "share of heads above 0 and at most 1"
-            )
+        check_numbers(self.name, above_zero={"rank": self.rank})
+        if not 0 < self.share <= 1:
+            msg = f"{self.name} with share={self.share:g}: the share of heads must be above 0 and at most 1"
             raise InputError(msg)
         if self.positions not in POSITIONS:
             raise unknown_name("positions of a compensation", self.positions, POSITIONS)
@@ -143,6 +126,17 @@ class Compensation:
         Raises:
             InputError: Naming the file.
         """
+
+    def n_fitted(self, width: int) -> int:
+        """How many numbers are fitted for one head.
+
+        Args:
+            width: Width of a head.
+
+        Returns:
+            The number.
+        """
+        return width
 
     def improved(
         self, found: Sequence[HeadComponents], task: Task

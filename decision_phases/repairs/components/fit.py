@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,38 +14,22 @@ from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
-from decision_phases.repairs.components.contract import Compensation, HeadComponents, Task
+from decision_phases.repairs.components.contract import Compensation, HeadComponents, dense_of
 from decision_phases.repairs.components.sums import Losing, Lost, Missing
-from decision_phases.repairs.contract import Source
-from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
+from decision_phases.repairs.contract import Task
+from decision_phases.repairs.result import FittedRepair, PlaceFit
 from decision_phases.repairs.stream import stream
 
 _SITE = "head_out"
 _Taking = TypeVar("_Taking", Losing, Missing)
 
 
-def compensate(
-    model: ModelAccess,
-    under: Intervention,
-    how: Compensation,
-    source: Source,
-    *,
-    sequential: bool,
-    seed: int,
-    checkpoint: Path | None,
-    progress: bool,
-) -> FittedRepair:
+def compensate(task: Task, how: Compensation) -> FittedRepair:
     """Add to the outputs of heads what they lost when weights were changed.
 
     Args:
-        model: The model.
-        under: The intervention; what it does besides changing weights is done to the dense model too.
+        task: What is asked. What its cut does besides changing weights is done to the dense model too.
         how: The compensation.
-        source: The texts.
-        sequential: Whether every layer is estimated in the model as compensated before it.
-        seed: Of everything random.
-        checkpoint: Folder that training can be continued from; None to keep nothing.
-        progress: Show bars.
 
     Returns:
         The additions; `.fit` has one row a layer.
@@ -55,44 +37,28 @@ def compensate(
     Raises:
         InputError: If no weights are changed, the family shows no heads, or a setting makes no sense.
     """
-    began = time.perf_counter()
-    layers = check_compensable(model, under, how)
-    dense = Intervention(tuple(edit for edit in under if edit.op != "weights"))
-    task = Task(model, dense, under, source.data, seed, checkpoint, progress)
+    began, model = time.perf_counter(), task.model
+    layers = check_compensable(model, task.cut, how)
     how.check_checkpoint(task)
-    if how.positions == "last":
-        task = replace(task, data=replace(source.data, sequences=source.data.reading("last")))
-    first = _lost(task, how, under, layers)
+    first = _lost(task, how, task.cut, layers)
     chosen = most_lost(first, rank=how.rank, share=how.share)
+    double = model.dtype == torch.float64
     found: list[HeadComponents] = []
-    done = under
+    done = task.cut
     for layer, heads in chosen.items():
-        lost = _lost(task, how, done, [layer])[layer] if sequential and found else first[layer]
+        lost = _lost(task, how, done, [layer])[layer] if task.sequential and found else first[layer]
         part = HeadComponents(
             layer, heads, lost.components(how.rank)[list(heads)], lost.directions()[list(heads)]
         )
         found.append(part)
-        done += part.edits(how.name, double=model.dtype == torch.float64)
-    parts, losses = how.improved(found, replace(task, data=source.data))
-    made = sum(
-        (part.edits(how.name, double=model.dtype == torch.float64) for part in parts), start=Intervention()
-    )
-    places = _places(task, how, layers, made, chosen)
-    fit = Fit(
-        method=how.name,
-        settings=repr(how),
-        model=model.name,
-        fingerprint=model.fingerprint,
-        cut=under,
-        places=places,
-        texts=source.name,
-        texts_hash=source.content_hash,
-        windows=len(source.data.sequences),
-        tokens=source.tokens,
-        window=source.window,
-        sequential=sequential,
-        seed=seed,
-        parameters=len(made) * model.d_head,
+        done += part.edits(how.name, double=double)
+    parts, losses = how.improved(found, task)
+    made = sum((part.edits(how.name, double=double) for part in parts), start=Intervention())
+    fit = task.fit(
+        how.name,
+        how,
+        parameters=len(made) * how.n_fitted(model.d_head),
+        places=_places(task, how, layers, made, chosen),
         seconds=time.perf_counter() - began,
         losses=losses,
     )
@@ -185,7 +151,7 @@ def _places(
 ) -> tuple[PlaceFit, ...]:
     """What is missed of the heads' outputs in every layer, before and with all that is added."""
     before, after = ({layer: Missing() for layer in layers} for _ in range(2))
-    wanted = {task.under: before} | ({task.under + made: after} if made else {})
+    wanted = {task.cut: before} | ({task.cut + made: after} if made else {})
     _taken(task, how, wanted, what="measuring")
     places = []
     for layer in layers:
@@ -206,12 +172,18 @@ def _taken(
 ) -> None:
     """Show what heads put out under interventions, beside the dense model, to what adds it up."""
     layers = next(iter(wanted.values()))
+    last, dense = how.positions == "last", dense_of(task.cut)
+    data = task.source.data
     where = [(_SITE, layer) for layer in layers]
-    positions: Literal["all", "read"] = "read" if how.positions == "last" else "all"
-    runs = {task.dense: where} | dict.fromkeys(wanted, where)
+    runs = dict.fromkeys((dense, *wanted), where)
     for chunk in stream(
-        task.model, task.data.sequences, runs, positions=positions, progress=task.progress, what=what
+        task.model,
+        data.reading("last") if last else data.sequences,
+        runs,
+        positions="read" if last else "all",
+        progress=task.progress,
+        what=what,
     ):
         for under, takers in wanted.items():
             for layer, taker in takers.items():
-                taker.take(chunk.rows[under][_SITE, layer], chunk.rows[task.dense][_SITE, layer])
+                taker.take(chunk.rows[under][_SITE, layer], chunk.rows[dense][_SITE, layer])

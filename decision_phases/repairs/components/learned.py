@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from decision_phases.engine import Batch, applied
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import check_numbers, unknown_name
 from decision_phases.models import ModelAccess
 from decision_phases.models.gradients import differentiable, final_residual
 from decision_phases.readout.loss import targets_of
-from decision_phases.repairs.components.contract import Compensation, HeadComponents, Task
-from decision_phases.repairs.trainer import Course, check_checkpoint, train
+from decision_phases.repairs.components.contract import Compensation, HeadComponents, dense_of
+from decision_phases.repairs.contract import Task
+from decision_phases.repairs.lora.losses import divergence
+from decision_phases.training import Training
 
 LOSSES = ("divergence", "cross_entropy")
 #: layer → what is added to every head of it, `[head, d]`.
@@ -52,15 +54,18 @@ class LearnedCompensation(Compensation):
     def check(self) -> None:
         """Refuse settings that make no sense."""
         super().check()
-        if min(self.steps, self.batch, self.every) < 1 or self.rate <= 0:
-            msg = f"{self} has a setting that is not above 0; all of them must be"
-            raise InputError(msg)
+        check_numbers(self.name, above_zero={"steps": self.steps, "batch": self.batch})
+        Training(self.name, self.steps, self.rate, every=self.every)
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
 
     def check_checkpoint(self, task: Task) -> None:
         """Refuse the checkpoint of another training."""
-        check_checkpoint(self._course(task), self._file(task))
+        self._training(task).kept()
+
+    def n_fitted(self, width: int) -> int:
+        """β and b."""
+        return 2 * width
 
     def improved(
         self, found: Sequence[HeadComponents], task: Task
@@ -69,19 +74,17 @@ class LearnedCompensation(Compensation):
         if not found:
             return found, ()
         learning = _Learning(self, found, task)
-        trained = train(
-            self._course(task), learning.parameters, learning.loss, checkpoint=self._file(task), progress=task.progress
-        )  # fmt: skip
+        trained = self._training(task).run(learning.parameters, learning.loss, progress=task.progress)
         with torch.no_grad():
             vectors = [learning.vectors(part).double().cpu().numpy() for part in found]
         parts = [replace(part, vectors=new) for part, new in zip(found, vectors, strict=True)]
         return parts, trained.losses
 
-    def _course(self, task: Task) -> Course:
-        return Course(self.name, self.steps, self.rate, self.every, key=f"{self} {task.key}")
-
-    def _file(self, task: Task) -> Path | None:
-        return None if task.checkpoint is None else task.checkpoint / f"{self.name}.safetensors"
+    def _training(self, task: Task) -> Training:
+        key = task.key(replace(self, every=1))
+        return Training(
+            self.name, self.steps, self.rate, checkpoint=task.file(self.name), key=key, every=self.every
+        )
 
 
 class _Learning:
@@ -105,17 +108,17 @@ class _Learning:
 
     def loss(self, step: int) -> Tensor:
         """The loss of some windows of text."""
-        every = self.task.data.sequences
+        every = self.task.source.data.sequences
         size = min(self.how.batch, len(every))
         drawn = np.random.default_rng([self.task.seed, step]).choice(len(every), size=size, replace=False)
         batch = Batch(tuple(every[i] for i in drawn), tuple(drawn.tolist()), self.model.device)
-        with differentiable(), applied(self.model, self.task.under), self._adding():
-            log_q = next_tokens(self.model, batch)
+        with differentiable(), applied(self.model, self.task.cut), self._adding():
+            logits = next_tokens(self.model, batch)
         if self.how.loss == "cross_entropy":
-            return -log_q.gather(-1, targets_of(batch).to(log_q.device)[:, None]).mean()
-        with torch.no_grad(), applied(self.model, self.task.dense):
-            log_p = next_tokens(self.model, batch)
-        return (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+            return cross_entropy(logits, targets_of(batch).to(logits.device))
+        with torch.no_grad(), applied(self.model, dense_of(self.task.cut)):
+            wanted = next_tokens(self.model, batch)
+        return divergence(wanted, logits)
 
     def _adding(self) -> AbstractContextManager[None]:
         hooks = []
@@ -132,7 +135,7 @@ class _Learning:
 
 
 def next_tokens(model: ModelAccess, batch: Batch) -> Float[Tensor, "cell vocab"]:
-    """Log-probabilities of the whole vocabulary wherever a batch is read; gradients pass, where they are on.
+    """Logits of the whole vocabulary wherever a batch is read; gradients pass, where they are on.
 
     Args:
         model: The model.
@@ -143,4 +146,4 @@ def next_tokens(model: ModelAccess, batch: Batch) -> Float[Tensor, "cell vocab"]
     """
     cells = batch.cells("read")
     resid = final_residual(model, batch.tokens)
-    return model.readout(resid[cells.rows, cells.columns]).log_softmax(-1)
+    return model.readout(resid[cells.rows, cells.columns])

@@ -83,19 +83,36 @@ class Adapter:
         return found
 
 
-def check_targets(model: ModelAccess, layers: Sequence[int], targets: Collection[str] | None) -> None:
-    """Refuse names that no matrix has.
+def check_targets(
+    model: ModelAccess,
+    layers: Sequence[int],
+    without: Mapping[int, Collection[str]],
+    targets: Collection[str] | None,
+) -> None:
+    """Refuse names that no matrix has, and blocks of which no matrix is left.
 
     Args:
         model: The model.
         layers: The blocks that are adapted.
+        without: Layer → parts that are removed from it.
         targets: The last part of names of matrices; None for all.
 
     Raises:
         InputError: Naming those that there are.
     """
-    known = {_leaf(matrix) for layer in layers for matrix in weight_matrices(model, layer)}
-    for target in targets or ():
+    known = {
+        _leaf(matrix)
+        for layer in layers
+        for matrix in weight_matrices(model, layer)
+        if matrix.part not in without.get(layer, ())
+    }
+    if not known:
+        msg = (
+            f"the cut leaves {model.name} no matrix that could be trained (blocks with something left: "
+            f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that only adds maps"
+        )
+        raise InputError(msg)
+    for target in known if targets is None else targets:
         if target not in known:
             raise unknown_name("target", target, known)
 
@@ -157,6 +174,9 @@ def put_in(
         for layer, matches in found.items()
         for path, held in matches.items()
     ]
+    for adapter in adapters:
+        for p in adapter.parameters.values():
+            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
     return list(blocks), adapters
 
 
@@ -224,7 +244,7 @@ def _weight(module: nn.Module) -> Tensor | None:
 
 
 def _divided(weight: Tensor, matrices: Mapping[WeightMatrix, Tensor]) -> list[tuple[WeightMatrix, Tensor]]:
-    """The matrices whose rows are all among those of a larger one, and which these are."""
+    """The matrices that a larger one is made of, and which of its rows these are; none where rows are alike."""
     numbers = {row.numpy().tobytes(): number for number, row in enumerate(_plain(weight))}
     found = []
     for matrix, values in matrices.items():
@@ -233,7 +253,8 @@ def _divided(weight: Tensor, matrices: Mapping[WeightMatrix, Tensor]) -> list[tu
             known = [row for row in rows if row is not None]
             if len(known) == len(rows):
                 found.append((matrix, torch.tensor(known)))
-    return found
+    numbered = [row for _, rows in found for row in rows.tolist()]
+    return found if sorted(numbered) == list(range(len(weight))) else []
 
 
 def _plain(weight: Tensor) -> Tensor:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError, check_numbers, unknown_name
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.models.gradients import quantised
 from decision_phases.models.loading import cast
-from decision_phases.repairs.contract import Source, TrainedRepair
+from decision_phases.repairs.contract import Task, TrainedRepair
 from decision_phases.repairs.lora.adapters import Adapter, check_targets, merged, peft_package, put_in
 from decision_phases.repairs.lora.batches import Rows, schedule
 from decision_phases.repairs.lora.layers import around, surviving
 from decision_phases.repairs.lora.losses import LOSSES, Seen
-from decision_phases.repairs.lora.student import Student, entered, intact_residuals
-from decision_phases.repairs.result import Fit, FittedRepair
-from decision_phases.repairs.trainer import Course, check_checkpoint, train
+from decision_phases.repairs.lora.student import PARTS, Student, entered, intact_residuals
+from decision_phases.repairs.result import FittedRepair
+from decision_phases.training import Training
 
 _NO_PART_OF_THE_RESULT = ("what", "source", "every", "seed")
 
@@ -35,7 +33,8 @@ class LoraRepair(TrainedRepair):
 
     The cut model is trained in the number format of the loaded model and where that is; adapters of a model in half
     precision are kept in float32. All dropout is off. What comes back has the adapters merged: edits that add to
-    weights, and nothing that would have to run beside them.
+    weights, and nothing that would have to run beside them. The sum is rounded to the number format of the weights, so
+    that in half precision it is a little less than what was trained. KL is taken at temperature 1.
 
     Attributes:
         loss: What training makes small, of `LOSSES`.
@@ -69,13 +68,11 @@ class LoraRepair(TrainedRepair):
     every: int = 20
     seed: int | None = None
 
-    def check(self, model: ModelAccess, cut: Intervention, source: Source) -> None:
-        """Refuse what cannot be trained, before anything runs.
+    def check(self, task: Task) -> None:
+        """Refuse what cannot be trained, and the checkpoint of another training, before anything runs.
 
         Args:
-            model: The model.
-            cut: The cut.
-            source: The texts.
+            task: What is asked.
 
         Raises:
             InputError: Saying what is missing.
@@ -83,14 +80,16 @@ class LoraRepair(TrainedRepair):
         """
         self._check_settings()
         peft_package()
+        model, cut, source = task.model, task.cut, task.source
         _check_model(model, cut)
-        check_targets(model, self.layers(model, cut), self.targets)
+        check_targets(model, self.layers(model, cut), _parts_gone(cut), self.targets)
         if self.steps and source.tokens < self.batch:
             msg = (
                 f"{self.name} trains on {self.batch} tokens a step; {source.name} gives {source.tokens} in "
                 f"{len(source.data.sequences)} windows. Give more text, a larger limit=, or a smaller batch"
             )
             raise InputError(msg)
+        self._training(self._own(task)).kept()
 
     def layers(self, model: ModelAccess, cut: Intervention) -> tuple[int, ...]:
         """The blocks that are adapted.
@@ -104,60 +103,42 @@ class LoraRepair(TrainedRepair):
         """
         return around(model.n_layers, cut, self.neighbours)
 
-    def train(
-        self,
-        model: ModelAccess,
-        cut: Intervention,
-        source: Source,
-        *,
-        seed: int,
-        checkpoint: Path | None,
-        progress: bool,
-    ) -> FittedRepair:
+    def train(self, task: Task) -> FittedRepair:
         """Train; see `TrainedRepair.train`."""
-        began = time.perf_counter()
-        drawn = seed if self.seed is None else self.seed
-        windows = source.data.sequences
-        order = schedule([len(w) for w in windows], steps=self.steps, batch=self.batch, seed=drawn)
-        course = Course(
-            self.name, self.steps, self.rate, self.every, self.clip, self._key(model, cut, source, drawn)
-        )
-        file = None if checkpoint is None else checkpoint / f"{self.name}.safetensors"
-        check_checkpoint(course, file)
-        student, adapters = self.student(model, cut, seed=drawn)
+        began, task = time.perf_counter(), self._own(task)
+        windows = task.source.data.sequences
+        order = schedule([len(w) for w in windows], steps=self.steps, batch=self.batch, seed=task.seed)
+        student, adapters = self.student(task.model, task.cut, seed=task.seed)
 
         def rows(step: int) -> Rows:
-            return Rows.of([windows[i] for i in order[step]], model.device)
+            return Rows.of([windows[i] for i in order[step]], task.model.device)
 
+        parameters = {name: p for adapter in adapters for name, p in adapter.parameters.items()}
+        loss = self._loss(task.model, task.cut, student, rows, task.seed)
         prepared = time.perf_counter() - began
-        trained = train(
-            course,
-            {name: p for adapter in adapters for name, p in adapter.parameters.items()},
-            self._loss(model, cut, student, rows, drawn),
-            checkpoint=file,
-            progress=progress,
-        )
-        changes = merged(adapters, self.name)
-        fit = Fit(
-            method=self.name,
-            settings=repr(self),
-            model=model.name,
-            fingerprint=model.fingerprint,
-            cut=cut,
-            places=(),
-            texts=source.name,
-            texts_hash=source.content_hash,
-            windows=len(windows),
-            tokens=source.tokens,
-            window=source.window,
-            sequential=False,
-            seed=drawn,
-            parameters=sum(p.numel() for adapter in adapters for p in adapter.parameters.values()),
+        trained = self._training(task).run(parameters, loss, progress=task.progress)
+        fit = task.fit(
+            self.name,
+            self,
+            parameters=sum(p.numel() for p in parameters.values()),
             seconds=prepared + trained.seconds,
+            places=(),
             losses=trained.losses,
             trained=sum(len(windows[i]) for step in order for i in step),
         )
-        return FittedRepair(changes.edits, fit)
+        return FittedRepair(merged(adapters, self.name).edits, fit)
+
+    def _own(self, task: Task) -> Task:
+        """The task with what does not concern training left out, and the seed that holds."""
+        return replace(task, sequential=False, seed=task.seed if self.seed is None else self.seed)
+
+    def _training(self, task: Task) -> Training:
+        settings = [
+            (f.name, getattr(self, f.name)) for f in fields(self) if f.name not in _NO_PART_OF_THE_RESULT
+        ]
+        return Training(
+            self.name, self.steps, self.rate, self.clip, task.file(self.name), task.key(settings), self.every
+        )
 
     def student(
         self, model: ModelAccess, cut: Intervention, *, seed: int = 0
@@ -174,12 +155,8 @@ class LoraRepair(TrainedRepair):
         """
         hf = model.fresh_hf()
         cast(hf, model.dtype)
-        without = {
-            layer: [part for part in ("attention", "mlp") if layer in cut.removed(part)]
-            for layer in range(model.n_layers)
-        }
         blocks, adapters = put_in(
-            model, hf, self.layers(model, cut), without=without, targets=self.targets, rank=self.rank,
+            model, hf, self.layers(model, cut), without=_parts_gone(cut), targets=self.targets, rank=self.rank,
             alpha=self.alpha, seed=seed,
         )  # fmt: skip
         return Student(cut, blocks), adapters
@@ -213,27 +190,25 @@ class LoraRepair(TrainedRepair):
 
         return of
 
-    def _key(self, model: ModelAccess, cut: Intervention, source: Source, seed: int) -> str:
-        settings = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_PART_OF_THE_RESULT
-        }
-        digest = hashlib.sha256(f"{model.fingerprint} {cut.key} {seed} {settings}".encode())
-        for window in source.data.sequences:
-            digest.update(np.array([len(window), *window.tokens]).tobytes())
-        return digest.hexdigest()
-
     def _check_settings(self) -> None:
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
-        around_each = 1 if self.neighbours is None else self.neighbours
-        counts = min(self.rank, self.batch, self.lens, self.every, around_each)
-        sizes = min(self.alpha, self.rate, self.clip)
-        if counts < 1 or not sizes > 0 or min(self.steps, self.trajectory) < 0:
-            msg = (
-                f"{self} has a setting out of range; steps and trajectory must not be below 0, and all other numbers "
-                "must be above it"
-            )
-            raise InputError(msg)
+        above_zero = {
+            name: getattr(self, name) for name in ("rank", "alpha", "batch", "rate", "clip", "lens", "every")
+        }
+        if self.neighbours is not None:
+            above_zero["neighbours"] = self.neighbours
+        check_numbers(
+            self.name,
+            above_zero=above_zero,
+            from_zero={"steps": self.steps, "trajectory": self.trajectory, "seed": self.seed or 0},
+        )
+
+
+def _parts_gone(cut: Intervention) -> dict[int, tuple[str, ...]]:
+    """Layer → parts that are removed from it."""
+    layers = {layer for part in PARTS for layer in cut.removed(part)}
+    return {layer: tuple(part for part in PARTS if layer in cut.removed(part)) for layer in sorted(layers)}
 
 
 def _check_model(model: ModelAccess, cut: Intervention) -> None:
