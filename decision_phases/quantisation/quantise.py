@@ -164,6 +164,7 @@ def _report(model: ModelAccess, how: Scheme, under: Intervention, rows: Sequence
         under=under,
         model=model.name,
         weights=model.weights,
+        dtype=str(model.dtype).removeprefix("torch."),
     )
 
 

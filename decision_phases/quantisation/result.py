@@ -42,6 +42,7 @@ class Quantisation:
         under: What else is done to the model.
         model: Name of the model.
         weights: What its weights are, in words.
+        dtype: Their number format.
     """
 
     scheme: Scheme
@@ -62,6 +63,7 @@ class Quantisation:
     under: Intervention
     model: str
     weights: str
+    dtype: str = "float32"
 
     @property
     def relative_error(self) -> float:
@@ -75,7 +77,12 @@ class Quantisation:
 
     @property
     def share_on_grid(self) -> float:
-        """Share of the weights other than 0 that lay on the grid before, and so cost nothing."""
+        """Share of the weights other than 0 that lay on the grid before, and so cost nothing.
+
+        NaN in half precision, which moves a weight further off its grid than chance would leave it near one.
+        """
+        if self.dtype in ("bfloat16", "float16"):
+            return float("nan")
         return float(self.on_grid.sum() / max(self.nonzero.sum(), 1))
 
     @property
@@ -93,6 +100,11 @@ class Quantisation:
                 f"{share} lay exactly on the grid of {self.scheme} before: they were quantised on it "
                 f"({self.weights}). That rounding them again costs little is an artefact, and says nothing about "
                 "weights of full precision."
+            )
+        elif np.isnan(self.share_on_grid):
+            found.append(
+                f"Whether the weights ({self.weights}) lay on the grid of {self.scheme} before cannot be told in "
+                f"{self.dtype}; load the model in float32 to see."
             )
         elif "quantised" in self.weights:
             found.append(
@@ -120,7 +132,9 @@ class Quantisation:
                 "weights": self.sizes,
                 "bytes": self.n_bytes,
                 "relative_error": np.sqrt(self.squared_error / np.where(self.squared > 0, self.squared, 1.0)),
-                "on_grid": self.on_grid / np.maximum(self.nonzero, 1),
+                "on_grid": np.nan
+                if np.isnan(self.share_on_grid)
+                else self.on_grid / np.maximum(self.nonzero, 1),
             }
         )
 

@@ -351,6 +351,14 @@ def test_zeros_and_removals_together(tiny):
     assert not none.repair
 
 
+def test_half_precision_hides_grids_and_says_so():
+    report = quantise(load("tiny-llama", dtype="bfloat16", quiet=True), "int4:16").report
+    assert np.isnan(report.share_on_grid)
+    assert not report.is_artefact
+    assert report.to_pandas()["on_grid"].isna().all()
+    assert "cannot be told in bfloat16" in str(report)
+
+
 def test_weights_that_a_repair_trains_are_rounded_too(tiny, monkeypatch):
     generator = np.random.default_rng(0)
     low_rank = LowRank(*(Array.of(generator.normal(size=size), "part") for size in ((48, 2), (2, 32))))
