@@ -36,6 +36,7 @@ class RunFolder:
         pruning: Strategy to its rows, from the summary or, where a run was interrupted, ``pruning.parquet``.
         complete: Whether the run says that it finished.
         comparison: ``comparison.json``; empty if strategies were not compared.
+        pictures: ``pictures.json``; empty if no question was pictured.
 
     Example:
         >>> run = RunFolder(Path("runs/x"), {}, {"complete": False}, None, {}, complete=False)
@@ -50,6 +51,7 @@ class RunFolder:
     pruning: Mapping[str, Sequence[Mapping[str, Any]]]
     complete: bool
     comparison: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -82,8 +84,16 @@ def read_run(folder: Path) -> RunFolder:
         )
     pruning = summary.get("pruning") or _group(_read_table(folder / "pruning.parquet"))
     complete = bool(manifest) and manifest.get("complete", True) is not False
-    comparison = _read_json(folder / "comparison.json") or {}
-    return RunFolder(folder, summary, manifest, decisions, pruning, complete=complete, comparison=comparison)
+    return RunFolder(
+        folder,
+        summary,
+        manifest,
+        decisions,
+        pruning,
+        complete=complete,
+        comparison=_read_json(folder / "comparison.json") or {},
+        pictures=_read_json(folder / "pictures.json") or {},
+    )
 
 
 def _check(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from decision_phases.plots.style import DARK, LIGHT, Palette
 from decision_phases.report.curves import paths, removed, unit
 from decision_phases.report.folder import RunFolder, read_run
 from decision_phases.report.payload import page_data
+from decision_phases.report.pictures import gallery
 from decision_phases.report.story import confidence, signed, span, tell
 
 _SCRIPTS = (
@@ -27,6 +28,7 @@ _SCRIPTS = (
     "questions.js",
     "pruning.js",
     "path.js",
+    "pictures.js",
     "main.js",
 )
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -37,7 +39,7 @@ def write_report(folder: Path) -> Path:
 
     Args:
         folder: A run folder with ``summary.json`` and, as far as the run got, ``decisions.parquet``,
-            ``pruning.parquet`` and ``manifest.json``.
+            ``pictures.json``, ``pruning.parquet`` and ``manifest.json``.
 
     Returns:
         Path of ``report.html`` in the folder; an earlier one is replaced.
@@ -57,10 +59,12 @@ def write_report(folder: Path) -> Path:
 
 
 def _render(run: RunFolder) -> str:
-    """The page of a run: text from the run is escaped, and only the page's own script may run in it."""
+    """The page of a run: text from the run is escaped, and only its own script and that of pictures may run in it."""
     environment = page_environment()
     environment.filters.update(signed=signed, plain=_plain, span=span, text=_text, percent=_percent)
-    script, data = _script(), page_data(run)
+    pictured = gallery(run)
+    scripts = [_script()] if pictured is None or not pictured.script else [pictured.script, _script()]
+    data = {**page_data(run), "pictures": {} if pictured is None else pictured.places}
     kept = [layer for layer, margin in enumerate(run.summary["margin"]) if margin is not None]
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -72,8 +76,9 @@ def _render(run: RunFolder) -> str:
         removed=removed,
         confidence=confidence(run),
         style=Markup(house_style_sheet()),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        script_hashes=[base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts],
+        pictured=pictured,
         frequencies=data["frequencies"],
         drawn=any(curve["draws"] > 1 for curve in data["curves"]),
         last=kept[-1] if kept else -1,

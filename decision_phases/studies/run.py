@@ -22,6 +22,7 @@ from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import ResultStore, read_json, write_json, write_table
 from decision_phases.studies.comparison import write_comparison
 from decision_phases.studies.keeping import kept_folder
+from decision_phases.studies.pictures import keep_pictures
 from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
 from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
@@ -38,9 +39,9 @@ def run_study(
 ) -> Path:
     """Read the decisions, find the phases, prune by every strategy, and keep all of it in a folder.
 
-    Files appear as soon as they are complete: `manifest.json`, `decisions.parquet`, `summary.json`, then
-    `pruning/<strategy>.json` after each strategy and `pruning.parquet`; `results/` has every variant that was run. Of
-    further splits there is `pruning/split-<number>/<strategy>.json`, and a comparison is written last. An interrupted
+    Files appear as soon as they are complete: `manifest.json`, `decisions.parquet`, `summary.json`, `pictures.json`,
+    then `pruning/<strategy>.json` after each strategy and `pruning.parquet`; `results/` has every variant that was run.
+    Of further splits there is `pruning/split-<number>/<strategy>.json`; a comparison is written last. An interrupted
     run is a usable folder, and with `resume` no evaluated variant is run again.
 
     Args:
@@ -132,6 +133,7 @@ def _run(
             command=command,
         )
         write_json(folder / "summary.json", base)
+        keep_pictures(model, decisions, folder)
         if setting is None:
             return
         curves = _prune(setting, settings, folder, base, progress=progress)

@@ -15,10 +15,11 @@ from decision_phases.errors import InputError, MissingPackageError
 from decision_phases.interventions import skip
 from decision_phases.lenses import tuned_lens
 from decision_phases.models.patterns import attention_from_last, embedding_contributions
+from decision_phases.plots.interactive import bundled_script
 from decision_phases.readout import ask, read
 from decision_phases.tasks import Question, questions
 from decision_phases.views import view_attention, view_contributions, view_top_tokens
-from decision_phases.views.page import as_script, bundled_script, make_view
+from decision_phases.views.page import as_script, make_view
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = '</script><img src="https://example.com/x.png" onerror="document.title=1"><!--&'
@@ -70,6 +71,7 @@ def test_attention_is_that_of_the_answer_position(tiny, item, stub):
     _, mean = values_of(view_attention(tiny, item, scoring="letter"))
     torch.testing.assert_close(torch.tensor(mean["values"])[:, 4], found[:, 4:].mean(1), atol=1e-5, rtol=0)
     assert mean["labels"] == [f"layer {k}" for k in range(6)]
+    assert mean["positiveBounds"] == pytest.approx([max(max(row) for row in mean["values"][1:])] * 6)
 
 
 def test_the_head_that_finds_the_right_word_is_seen_to_look_at_it(reader, reading, stub):
@@ -95,6 +97,8 @@ def test_contributions_are_exact_where_the_model_is_linear(linear, item, stub):
     others = (found[:, :4].sum(1) - found[:, gold]) / 3
     torch.testing.assert_close(found[:, 4], found[:, gold] - others, atol=1e-4, rtol=1e-4)
     assert shown["labels"] == ["A", "B", "C", "D", f"{'ABCD'[gold]} − others"]
+    assert shown["positiveBounds"] == [pytest.approx(found.abs().max())] * 5
+    assert shown["negativeBounds"] == [-bound for bound in shown["positiveBounds"]]
 
 
 def test_contributions_are_slopes(tiny):
@@ -117,7 +121,14 @@ def test_top_tokens_are_those_of_the_lens(tiny, item, stub):
     element, shown = values_of(view_top_tokens(tiny, item, lenses=[None, lens], k=3, scoring="letter"))
     assert element == "TopkTokens"
     assert shown["firstDimensionLabels"] == ["logit", lens.name]
-    (tokens,), (values,), (places,) = shown["tokens"], shown["topkVals"], shown["topkIdxs"]
+    assert shown["sampleLabels"] == ["probability", "log-probability"]
+    (tokens, _), (probabilities, values), (places, again) = (
+        shown["tokens"],
+        shown["topkVals"],
+        shown["topkIdxs"],
+    )
+    assert places == again
+    torch.testing.assert_close(torch.tensor(probabilities), torch.tensor(values).exp())
     sequence = ask(tiny, [item], scoring="letter").sequences[0]
     with torch.no_grad():
         _, cache = tiny.tl.run_with_cache(torch.tensor([sequence.tokens]))
@@ -129,7 +140,7 @@ def test_top_tokens_are_those_of_the_lens(tiny, item, stub):
             ]
             assert [values[row][k][2] for k in range(3)] == pytest.approx(top.values.tolist(), abs=1e-4)
     assert values[0][0][5] == values[1][0][5]  # the last layer is read as it is
-    lows = shown["bottomkVals"][0][0]
+    lows = shown["bottomkVals"][1][0]
     assert lows[0][0] >= lows[2][0]
 
 
@@ -164,6 +175,17 @@ def test_the_page_holds_the_script_once_and_nothing_foreign(stub):
     assert frame.count("<") == 2
 
 
+def test_tokens_hold_no_markup(tiny, stub):
+    """CircuitsVis puts them into its page unescaped."""
+    odd = Question(("a", "b"), 0, HOSTILE + "&lt;")
+    _, shown = values_of(view_attention(tiny, odd, scoring="letter"))
+    text = "".join(shown["tokens"])
+    said = tiny.tokenizer.decode(list(ask(tiny, [odd], scoring="letter").sequences[0].tokens))
+    assert text.replace("\u200b", "") == said
+    assert {"<", "&"} <= set(said)
+    assert not re.search(r"<[^\u200b]|&[^\u200b]", text)
+
+
 def test_scripts_of_json_hold_no_markup():
     assert not set("<>&") & set(as_script({"a": HOSTILE}))
     with pytest.raises(ValueError, match="JSON"):
@@ -187,7 +209,7 @@ def test_a_script_that_cannot_stand_in_a_page_is_refused(stub):
 
 
 def test_without_the_package_the_command_is_told(tiny, item, monkeypatch):
-    monkeypatch.setattr("decision_phases.views.page.find_spec", lambda _: None)
+    monkeypatch.setattr("decision_phases.plots.interactive.find_spec", lambda _: None)
     bundled_script.cache_clear()
     for view in (view_attention, view_contributions, view_top_tokens):
         with pytest.raises(MissingPackageError, match=r"pip install 'decision-phases\[circuitsvis\]'"):
@@ -259,8 +281,13 @@ def test_the_real_package_draws_without_a_network(tiny, reader, reading, tmp_pat
             if name == "contributions":
                 assert "A − others" in text
                 assert "onerror" in page.locator("p").first.inner_text()
+                tokens = page.locator(".colored-tokens").inner_text().replace("\u200b", "")
+                said = reader.tokenizer.decode(list(ask(reader, [odd], scoring="letter").sequences[0].tokens))
+                assert "<!--&" in said
+                assert "".join(tokens.split()) == "".join(said.split())
             if name == "top":
-                assert "Layer" in text
+                heads = page.locator("#view thead tr").last.locator("th").all_inner_texts()
+                assert heads == ["", *"01234"]
             page.close()
         browser.close()
     assert trouble == []

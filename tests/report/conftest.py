@@ -1,11 +1,14 @@
 """Synthetic run folders: 30 layers, a transition at 23, and text that tries to break out of the page."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from decision_phases.plots.interactive import bundled_script
 
 HOSTILE = "</script ></script><b>\"&' <img src=x onerror=alert(1)> {{ 7 * 7 }} \u2028 <!-- ]]>"
 CATEGORIES = ("capitals", "colours", "animals", "chemistry", "music", "sport", "rivers", "languages")
@@ -323,3 +326,75 @@ def make_by_category(folder):
 @pytest.fixture
 def category_folder(tmp_path: Path) -> Path:
     return make_by_category(write_run(tmp_path / "categories"))
+
+
+def make_pictured(folder):
+    """Add pictures of a right and a wrong answer to a run; of the second, one could not be made."""
+    tokens = ["Which", " is", " right", "?\n", "Answer:"]
+    layers = [f"layer {layer}" for layer in range(N_LAYERS)]
+    colours = {"tokens": tokens, "values": [[0.01 * at] * N_LAYERS for at in range(5)], "labels": layers}
+    attention = {
+        "title": "Attention",
+        "note": "Choose a layer.",
+        "element": "ColoredTokensMulti",
+        "values": colours,
+    }
+    ranks = [[[place] * N_LAYERS for place in range(3)]]
+    values = [[[0.3 - 0.1 * place] * N_LAYERS for place in range(3)]]
+    table = {
+        "tokens": [tokens, tokens],
+        "topkVals": [values, values],
+        "topkIdxs": [ranks, ranks],
+        "bottomkVals": [values, values],
+        "bottomkIdxs": [ranks, ranks],
+        "firstDimensionName": "Lens",
+        "thirdDimensionName": "Layer",
+        "firstDimensionLabels": ["logit"],
+    }
+    top = {"title": f"Top {HOSTILE}", "note": HOSTILE, "element": "TopkTokens", "values": table}
+    options = ["red", "green", HOSTILE, "blue"]
+    right = {"question": f"Is {HOSTILE}?", "options": options, "gold": 2, "choice": 2, "margin": 0.25}
+    wrong = {"question": "Which is right?", "options": options, "gold": 1, "choice": 3, "margin": -0.5}
+    questions = [
+        {**right, "pictures": [attention, top], "left_out": {}},
+        {**wrong, "pictures": [top], "left_out": {"attention": "it has no attention weights"}},
+    ]
+    (folder / "pictures.json").write_text(json.dumps({"questions": questions}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def pictured_folder(tmp_path: Path) -> Path:
+    return make_pictured(write_run(tmp_path / "pictured"))
+
+
+DRAWING = """var CircuitsVis = {
+  ColoredTokensMulti: "coloured", TopkTokens: "table",
+  render: (place, element, values) => {
+    document.getElementById(place).textContent = `${element}: ${values.tokens.flat().join("|")} </script>`;
+  },
+};
+//# sourceMappingURL=iife.js.map
+"""
+
+
+@pytest.fixture
+def circuitsvis(tmp_path, monkeypatch):
+    """A package that brings a script of a few lines; its folder."""
+    folder = tmp_path / "site" / "circuitsvis" / "dist" / "cdn"
+    folder.mkdir(parents=True)
+    (tmp_path / "site" / "circuitsvis" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (folder / "iife.js").write_text(DRAWING)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "circuitsvis", raising=False)
+    bundled_script.cache_clear()
+    yield folder
+    bundled_script.cache_clear()
+
+
+@pytest.fixture
+def without_circuitsvis(monkeypatch):
+    monkeypatch.setattr("decision_phases.plots.interactive.find_spec", lambda _: None)
+    bundled_script.cache_clear()
+    yield
+    bundled_script.cache_clear()

@@ -1,5 +1,7 @@
 """The page holds what the run folder holds, whatever is in it."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -384,3 +386,80 @@ def test_a_transition_that_moved_and_came_back_is_told(run_folder):
     rewrite(run_folder, "summary.json", pruning=pruning)
     text = page_of(run_folder).text
     assert "the transition ended where it began, at layer 23; steps between had none, 27." in text
+
+
+def policy_of(page):
+    return next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+
+
+def test_pictures_are_drawn_by_one_script_that_the_page_allows(pictured_folder, circuitsvis):
+    page = page_of(pictured_folder)
+    (left, right) = json.loads((pictured_folder / "pictures.json").read_text())["questions"]
+    given = [*left["pictures"], *right["pictures"]]
+    assert list(page.data["pictures"]) == ["picture-0-0", "picture-0-1", "picture-1-0"]
+    assert list(page.data["pictures"].values()) == [
+        {"element": one["element"], "values": one["values"]} for one in given
+    ]
+    assert [name for name, _ in page.elements].count("script") == len(page.scripts) == 3
+    assert [script.count("var CircuitsVis") for script in page.scripts] == [0, 1, 0]
+    assert "sourceMappingURL" not in page.scripts[1]
+    allowed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in page.scripts[1:]]
+    assert f"script-src 'sha256-{allowed[0]}' 'sha256-{allowed[1]}';" in policy_of(page)
+    places = [attrs["id"] for _, attrs in page.elements if attrs.get("id", "").startswith("picture-")]
+    assert places == list(page.data["pictures"])
+
+
+def test_pictured_questions_are_told_in_words(pictured_folder, circuitsvis, hostile):
+    page = page_of(pictured_folder)
+    assert (
+        "5 One question A right answer and a wrong one, each with the median final margin of its kind."
+        in page.text
+    )
+    assert "Chosen: blue, which is wrong; right is green. Final margin −0.50." in page.text
+    assert "Not drawn: attention: it has no attention weights." in page.text
+    assert re.sub(r"\s+", " ", f"Chosen: {hostile}, which is right. Final margin +0.25.") in page.text
+    assert not [name for name, _ in page.elements if name in {"img", "b"}]
+    assert "6 Conditions and caveats" in page.text
+    assert "7 Run it again" in page.text
+
+
+def test_without_the_package_the_command_that_installs_it_is_told(pictured_folder, without_circuitsvis):
+    page = page_of(pictured_folder)
+    assert "5 One question Not drawn: " in page.text
+    assert (
+        "pip install 'decision-phases[circuitsvis]'. The command below, typed again with --resume"
+        in page.text
+    )
+    assert page.data["pictures"] == {}
+    assert [name for name, _ in page.elements].count("script") == 2
+    assert "Which is right?" not in page.text
+
+
+def test_a_package_that_cannot_draw_does_not_keep_the_report_from_being_written(pictured_folder, circuitsvis):
+    (circuitsvis / "iife.js").write_text("var CircuitsVis = '<!--';")
+    assert "so it cannot stand in one; use release 1.43.3" in page_of(pictured_folder).text
+
+
+def test_pictures_that_cannot_be_made_are_told_with_the_reason(pictured_folder, circuitsvis):
+    (question, _) = json.loads((pictured_folder / "pictures.json").read_text())["questions"]
+    why = dict.fromkeys(("attention", "top tokens"), "cloze scoring has several sequences a question")
+    rewrite(pictured_folder, "pictures.json", questions=[{**question, "pictures": [], "left_out": why}])
+    page = page_of(pictured_folder)
+    assert "Not drawn: none of the pictures can be made of these questions." in page.text
+    assert "attention, top tokens: cloze scoring has several sequences a question." in page.text
+    assert [name for name, _ in page.elements].count("script") == 2
+
+
+@pytest.mark.parametrize(("row", "expected"), [(0, "The right answer with"), (1, "The wrong answer with")])
+def test_where_all_answers_are_alike_one_question_is_pictured(pictured_folder, circuitsvis, row, expected):
+    questions = json.loads((pictured_folder / "pictures.json").read_text())["questions"]
+    rewrite(pictured_folder, "pictures.json", questions=[questions[row]])
+    assert expected in page_of(pictured_folder).text
+
+
+def test_a_run_without_pictures_has_no_section_for_them(run_folder, circuitsvis):
+    page = page_of(run_folder)
+    assert "One question" not in page.text
+    assert "5 Conditions and caveats" in page.text
+    assert page.data["pictures"] == {}
+    assert [name for name, _ in page.elements].count("script") == 2

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from decision_phases.plots.interactive import bundled_script
 from decision_phases.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -44,12 +46,16 @@ def visit(browser):
             trouble.append(f"request: {route.request.url}")
             route.abort()
 
+    def complain(text):
+        if "GL Driver Message" not in text:  # what a browser without a graphics card says of drawing
+            trouble.append(f"console: {text}")
+
     def open_page(folder, width=1200, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
         page.route("**/*", refuse)
-        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("console", lambda message: complain(message.text))
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
         page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
         page.goto(write_report(folder).as_uri())
@@ -272,3 +278,44 @@ def test_categories_fit_the_width(visit, category_folder, width):
     for summary in page.locator("summary").all():
         summary.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_pictures_are_drawn_beside_everything_else(visit, pictured_folder, circuitsvis):
+    page = visit(pictured_folder)
+    shown = "coloured: Which| is| right|?\n|Answer: </script>"
+    assert page.locator("#picture-0-0").text_content() == shown
+    assert page.locator(".picture").count() == 3
+    assert page.locator("#picture-0-1").is_hidden()
+    page.locator("#one summary").nth(1).click()
+    assert page.locator("#picture-0-1").inner_text().startswith("table: ")
+    page.mouse.move(*layer_at(page, 11))
+    assert shown_layer(page) == "Layer 11"
+    assert page.locator("img, b").count() == 0
+
+
+def shown_layer(page):
+    return page.locator("#layer-numbers [data-field=layer]").inner_text()
+
+
+def test_without_script_no_picture_is_promised(visit, pictured_folder, circuitsvis):
+    page = visit(pictured_folder, java_script_enabled=False)
+    assert page.locator("#one details").first.is_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1200])
+def test_the_real_circuitsvis_draws_on_the_page(visit, pictured_folder, run_folder, width, scheme):
+    if find_spec("circuitsvis") is None:
+        pytest.skip("no circuitsvis: its pictures were NOT opened in a browser")
+    bundled_script.cache_clear()
+    page = visit(pictured_folder, width, color_scheme=scheme)
+    for summary in page.locator("#one summary").all()[1:]:
+        summary.click()
+    assert (
+        page.locator("#picture-0-0 .colored-tokens").inner_text().replace("\xa0", " ").startswith("Which is")
+    )
+    tops = page.locator("#picture-0-1 thead tr").last.locator("th").all_inner_texts()
+    assert tops == ["", *"01234"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    growth = write_report(pictured_folder).stat().st_size - write_report(run_folder).stat().st_size
+    assert 1_000_000 < growth < 2_000_000

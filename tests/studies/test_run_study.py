@@ -45,6 +45,7 @@ def test_the_folder_holds_everything(folder):
         "summary.json",
         "decisions.parquet",
         "pruning.parquet",
+        "pictures.json",
         *(f"pruning/{name}.json" for name in STRATEGIES),
     }
 

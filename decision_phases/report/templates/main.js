@@ -7,6 +7,7 @@ frequencyMean();
 frequencyMultiples();
 pruningChart();
 pathChart();
+pictures();
 if (navigator.clipboard && window.isSecureContext) {
   const button = byId("copy");
   button.hidden = false;
