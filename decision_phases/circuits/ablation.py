@@ -82,12 +82,8 @@ def make_ablation(
         InputError: If the kind is unknown, or a question has no other of as many tokens.
     """
     wanted = tuple(components)
+    check_ablation(kind, wanted, inputs)
     layers = tuple(sorted({one.layer for one in wanted}))
-    if kind not in ABLATIONS:
-        raise unknown_name("ablation", kind, ABLATIONS)
-    if not wanted:
-        msg = "there is no component left to ablate"
-        raise InputError(msg)
     if kind == "mean":
         (run,) = evaluate(model, reference, [under], [MeanObserver(layers)])
         means: Mapping[tuple[str, int], np.ndarray] = run["means"]
@@ -98,6 +94,26 @@ def make_ablation(
     return Ablation(
         under, {one: patch(one.site, one.layer, source, head=one.head, positions="all") for one in wanted}
     )
+
+
+def check_ablation(kind: str, components: Iterable[Component], inputs: EncodedQuestions) -> None:
+    """Refuse what `make_ablation` cannot do, before anything runs.
+
+    Args:
+        kind: A name in `ABLATIONS`.
+        components: What may be ablated.
+        inputs: Questions that will run.
+
+    Raises:
+        InputError: If the kind is unknown, there is nothing to ablate, or a question has no other of as many tokens.
+    """
+    if kind not in ABLATIONS:
+        raise unknown_name("ablation", kind, ABLATIONS)
+    if not tuple(components):
+        msg = "there is no component left to ablate"
+        raise InputError(msg)
+    if kind == "resample":
+        others_of_equal_length(inputs, seed=0)
 
 
 def others_of_equal_length(inputs: EncodedQuestions, seed: int) -> Int[np.ndarray, " question"]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from decision_phases.circuits.contributions import ContributionObserver, Contributions
 from decision_phases.engine import Store, evaluate
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
@@ -78,8 +79,8 @@ class Attribution:
 
     @cached_property
     def attention_bias(self) -> Float[np.ndarray, "question layer"]:
-        """What the attention adds that is of no head: the bias of its output projection."""
-        return np.asarray(self.attention - self.heads.sum(axis=-1))
+        """What the attention adds that is of no head: the bias of its output projection; NaN without heads."""
+        return self._margin(self.contributions.attention_bias)
 
     @cached_property
     def mlp(self) -> Float[np.ndarray, "question layer"]:
@@ -285,6 +286,7 @@ def attribute(
     access = as_model(model)
     encoded = ask(access, questions, **settings)
     variant = under or Intervention()
+    check_variant(access, variant, encoded.sequences, len(encoded))
     if layer is not None:
         access.check_layer(layer)
     if len(encoded) < 2:

@@ -72,6 +72,32 @@ def cells_of(
         if layer in gone:
             msg = f"layer {layer} is removed by {under}; leave it out of layers="
             raise InputError(msg)
+    found = cells_left(model, under, sites, layers, positions)
+    if not found:
+        msg = f"nothing is left to patch: sites {list(sites)}, positions {list(positions)}, under {under}"
+        raise InputError(msg)
+    return found
+
+
+def cells_left(
+    model: ModelAccess,
+    under: Intervention,
+    sites: Sequence[str],
+    layers: Sequence[int] | None,
+    positions: Sequence[str],
+) -> tuple[Cell, ...]:
+    """List the places of a sweep that an intervention leaves, if any, of names and layers that are known to exist.
+
+    Args:
+        model: The model.
+        under: The intervention.
+        sites: The sites.
+        layers: The layers; by default all.
+        positions: The symbolic positions.
+
+    Returns:
+        The places.
+    """
     chosen = range(model.n_layers) if layers is None else sorted(set(layers))
     found = []
     for site in dict.fromkeys(sites):
@@ -82,9 +108,6 @@ def cells_of(
                 found += [Cell(site, layer, "answer", head) for head in range(model.n_heads)]
             else:
                 found += [Cell(site, layer, position) for position in dict.fromkeys(positions)]
-    if not found:
-        msg = f"nothing is left to patch: sites {list(sites)}, positions {list(positions)}, under {under}"
-        raise InputError(msg)
     return tuple(found)
 
 

@@ -21,7 +21,8 @@ from decision_phases.store import Packed
 
 #: The arrays of `Contributions`, in the order in which a store keeps them.
 _ARRAYS = (
-    "embedding", "attention", "heads", "mlp", "intervention", "norm_bias", "unembedding_bias", "logits"
+    "embedding", "attention", "heads", "attention_bias", "mlp", "intervention", "norm_bias", "unembedding_bias",
+    "logits",
 )  # fmt: skip
 
 
@@ -36,6 +37,7 @@ class Contributions:
         embedding: What enters block 0.
         attention: What the attention adds, heads and bias together.
         heads: What single heads add; no heads if they were not asked for.
+        attention_bias: What the bias of the output projection adds, and of a norm behind it; NaN without heads.
         mlp: What the MLP adds.
         intervention: What edits of the residual stream add at the layer, or since the surviving layer before it; edits
             of attn_out as well, where heads are told apart. Other edits change the parts that they are made in.
@@ -47,6 +49,7 @@ class Contributions:
     embedding: Float[np.ndarray, "question option"]
     attention: Float[np.ndarray, "question layer option"]
     heads: Float[np.ndarray, "question layer head option"]
+    attention_bias: Float[np.ndarray, "question layer option"]
     mlp: Float[np.ndarray, "question layer option"]
     intervention: Float[np.ndarray, "question layer option"]
     norm_bias: Float[np.ndarray, "question option"]
@@ -77,7 +80,7 @@ class ContributionObserver(Observer[Contributions]):
     @property
     def key(self) -> str:
         """The settings."""
-        return f"contributions {self.layer} {'by head' if self.factors else 'by sublayer'}"
+        return f"contributions {self.layer} {'by head' if self.factors else 'by sublayer'}, biases apart"
 
     def start(self, model: ModelAccess, inputs: Inputs, variant: Intervention) -> Collector[Contributions]:
         """Begin with one variant."""
@@ -116,11 +119,14 @@ class _Adding(Collector[Contributions]):
         questions, options = len(self.encoded), int(self.encoded.n_options.max())
         layers, heads = model.n_layers, model.n_heads if self.factors else 0
         absent = np.arange(options) >= self.encoded.n_options[:, None]
-        shapes = {"heads": (layers, heads), **dict.fromkeys(("attention", "mlp", "intervention"), (layers,))}
+        by_layer = ("attention", "attention_bias", "mlp", "intervention")
+        shapes = {"heads": (layers, heads), **dict.fromkeys(by_layer, (layers,))}
         self.values: dict[str, np.ndarray] = {}
         for name in _ARRAYS:
             self.values[name] = np.zeros((questions, *shapes.get(name, ()), options))
             np.moveaxis(self.values[name], -1, 1)[absent] = np.nan
+        if not self.factors:
+            self.values["attention_bias"][:] = np.nan
 
     def take(self, batch: Batch, rows: ReadRows) -> None:
         owners = [s.owner for s in batch.sequences]
@@ -179,7 +185,7 @@ class _Adding(Collector[Contributions]):
             heads, rest = head_outputs(self.model, layer, rows["head_out", layer], self.factors[layer])
         if edited:
             found["attention"] = heads.sum(1) + rest
-        return found | {"heads": heads}
+        return found | {"heads": heads, "attention_bias": rest}
 
     def _end(self, rows: ReadRows) -> Tensor:
         """The residual that is read out: what leaves the last block there is, and the maps in place of later ones."""

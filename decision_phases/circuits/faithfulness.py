@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from decision_phases.circuits.ablation import Ablation, make_ablation
+from decision_phases.circuits.ablation import Ablation, check_ablation, make_ablation
 from decision_phases.circuits.circuit import Circuit, components_of
 from decision_phases.engine import Store, evaluate
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
@@ -23,6 +25,7 @@ from decision_phases.stats import resample_weights
 from decision_phases.tasks import EncodedQuestions
 
 Margins = Float[np.ndarray, " question"]
+_SHARES = ("faithfulness", "completeness")
 
 #: What a decision is measured by, one number a question.
 METRICS: Mapping[str, Callable[[Final, EncodedQuestions], Margins]] = MappingProxyType(
@@ -65,12 +68,15 @@ class Faithfulness:
 
     @property
     def faithfulness(self) -> float:
-        """(kept − empty) / (whole − empty), of means over questions; may be above 1 or below 0."""
+        """(kept − empty) / (whole − empty), of means over questions; may be above 1 or below 0.
+
+        NaN where whole is not above empty: then there is no decision that components carry.
+        """
         return float(self._share(np.ones((1, len(self.whole))))[0][0])
 
     @property
     def completeness(self) -> float:
-        """1 − (rest − empty) / (whole − empty): 1 if without the circuit nothing is left of the decision."""
+        """1 − (rest − empty) / (whole − empty): 1 if without the circuit nothing is left; NaN as faithfulness."""
         return float(self._share(np.ones((1, len(self.whole))))[1][0])
 
     def interval(
@@ -84,11 +90,18 @@ class Faithfulness:
             n_boot: Number of resamples.
 
         Returns:
-            Its ends.
+            Its ends; NaN if whole is not told from empty, for a share of what may be nothing may be anything.
+
+        Raises:
+            InputError: If it is neither.
         """
-        shares = self._share(resample_weights(len(self.whole), n_boot, seed=self.seed))
-        values = shares[0 if of == "faithfulness" else 1]
-        low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+        if of not in _SHARES:
+            raise unknown_name("share", of, _SHARES)
+        weights = resample_weights(len(self.whole), n_boot, seed=self.seed)
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        if not np.quantile(weights @ (self.whole - self.empty), tails[0]) > 0:
+            return float("nan"), float("nan")
+        low, high = np.nanquantile(self._share(weights)[_SHARES.index(of)], tails)
         return float(low), float(high)
 
     def _share(
@@ -98,9 +111,8 @@ class Faithfulness:
             weights @ values / weights.sum(axis=1)
             for values in (self.kept, self.rest, self.empty, self.whole)
         )
-        span = whole - empty
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (kept - empty) / span, 1 - (rest - empty) / span
+        span = np.where(whole > empty, whole - empty, np.nan)
+        return (kept - empty) / span, 1 - (rest - empty) / span
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for a table.
@@ -109,7 +121,7 @@ class Faithfulness:
             components, faithfulness, completeness with their ends, and what they were measured on.
         """
         found: dict[str, Any] = {"components": len(self.circuit)}
-        for name in ("faithfulness", "completeness"):
+        for name in _SHARES:
             low, high = self.interval(name)
             found |= {name: getattr(self, name), f"{name}_low": low, f"{name}_high": high}
         return found | {
@@ -135,6 +147,8 @@ class Faithfulness:
 class Bench:
     """Measures circuits of one model on one set of questions under one kind of ablation, each circuit once.
 
+    Nothing runs before the first circuit is measured.
+
     Args:
         model: The model.
         inputs: The questions that are run.
@@ -146,7 +160,7 @@ class Bench:
         store: Where results are kept and found again.
 
     Raises:
-        InputError: If the kind or metric is unknown, or there are no heads or MLPs to ablate.
+        InputError: If the kind or metric is unknown, there are no heads or MLPs to ablate, or too few questions.
     """
 
     def __init__(
@@ -167,14 +181,29 @@ class Bench:
             if not given.option_ids:
                 msg = f"{given.scoring} scoring has several sequences a question; use letter or first_token scoring"
                 raise InputError(msg)
-        self.model, self.inputs, self.metric, self.kind, self.store = model, inputs, metric, kind, store
-        self.under, self.seed = under, seed
+        if len(inputs) < 2:
+            msg = f"{len(inputs)} question given; an interval over questions needs at least two"
+            raise InputError(msg)
+        check_variant(model, under, inputs.sequences, len(inputs))
+        self.model, self.inputs, self.reference, self.metric = model, inputs, reference, metric
+        self.kind, self.store, self.under, self.seed = kind, store, under, seed
         self.present = components_of(model, under)
         self.everything = Circuit(self.present, self.present)
-        self.ablation: Ablation = make_ablation(
-            model, kind, self.everything, reference=reference, inputs=inputs, under=under, seed=seed
-        )
+        check_ablation(kind, self.everything, inputs)
         self._known: dict[Circuit, Margins] = {}
+
+    @cached_property
+    def ablation(self) -> Ablation:
+        """What takes the place of components here."""
+        return make_ablation(
+            self.model,
+            self.kind,
+            self.everything,
+            reference=self.reference,
+            inputs=self.inputs,
+            under=self.under,
+            seed=self.seed,
+        )
 
     def margins(self, circuits: Sequence[Circuit]) -> list[Margins]:
         """The margin of every question with all but each circuit ablated.
@@ -274,7 +303,7 @@ def circuit_faithfulness(
         >>> from decision_phases.tasks import questions
         >>> model = load("tiny-llama", quiet=True)
         >>> there = components_of(model)
-        >>> found = circuit_faithfulness(model, questions("facts").limit(8), Circuit(there, there))
+        >>> found = circuit_faithfulness(model, questions("facts").limit(16, seed=1), Circuit(there, there))
         >>> found.faithfulness, found.completeness
         (1.0, 1.0)
     """

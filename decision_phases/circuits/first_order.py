@@ -46,14 +46,7 @@ def margin_gradients(
 
     Returns:
         Place → for every question `[d]` at the answer, else `[position, d]`.
-
-    Raises:
-        InputError: If the weights are quantised.
     """
-    why = quantised(model)
-    if why:
-        msg = f"{model.name} has no gradients, because {why}; use patch_sweep, which needs none"
-        raise InputError(msg)
     found: dict[Cell, list[np.ndarray]] = {cell: [np.empty(0)] * len(encoded) for cell in cells}
     batches = make_batches(encoded.sequences, device=model.device, max_tokens=MAX_TOKENS)
     for batch in tqdm(batches, disable=not progress, desc="gradients"):
@@ -66,6 +59,21 @@ def margin_gradients(
                 values = own[row, at.columns[at.rows == row].to(own.device)].double().cpu().numpy()
                 found[cell][sequence.owner] = values[0] if cell.position == "answer" else values
     return found
+
+
+def check_gradients(model: ModelAccess) -> None:
+    """Refuse a model that no gradients can be taken of.
+
+    Args:
+        model: The model.
+
+    Raises:
+        InputError: If the weights are quantised.
+    """
+    why = quantised(model)
+    if why:
+        msg = f"{model.name} has no gradients, because {why}; use patch_sweep, which needs none"
+        raise InputError(msg)
 
 
 def _of_batch(

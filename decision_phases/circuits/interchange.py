@@ -159,7 +159,9 @@ class CausalTransition:
         )
         if self.transition is None:
             own = "the answer does not come to follow the residual"
-        seen = f"the logit lens sees the decision from layer {self.lens.transition} on (95% interval {self.lens.ci})"
+        seen = f"the logit lens sees the decision from layer {self.lens.transition} on"
+        if self.lens.ci is not None:
+            seen += f" (95% interval {self.lens.ci[0]} to {self.lens.ci[1]})"
         if self.lens.transition is None:
             seen = f"the logit lens finds no transition ({self.lens.outcome})"
         return f"Interchange on {len(self.pairs)} {self.pairs.kind} pairs, {self.model}{where}: {own}; {seen}"
@@ -200,7 +202,7 @@ def causal_transition(
         >>> bool((found.follows[:, -1] == 1).all())  # what leaves the last block at the answer is the answer
         True
     """
-    clean, corrupted = pairs.sides
+    clean, corrupted = pairs.enough()
     access, variant = as_model(model), under or Intervention()
     cells = cells_of(access, variant, ["resid_post"], None, ["answer"])
     first = _interchanged(access, corrupted, clean, pairs, variant, cells, store=store, progress=progress)

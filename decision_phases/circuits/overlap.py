@@ -14,7 +14,7 @@ from decision_phases.circuits.faithfulness import Bench, Faithfulness
 from decision_phases.circuits.selection import FoundCircuit
 from decision_phases.engine import Store
 from decision_phases.errors import InputError
-from decision_phases.models import as_model
+from decision_phases.models import ModelAccess, as_model
 from decision_phases.stats import permutation_p
 
 
@@ -110,7 +110,8 @@ def compare_circuits(
         Overlap, correlation of scores and transfer of faithfulness.
 
     Raises:
-        InputError: If the circuits are of models of other shapes, names are equal, or a number is out of range.
+        InputError: Before anything runs, if the circuits are of models of other shapes, were not found on `model`,
+            names are equal, or a number is out of range.
     """
     a, b = first.circuit, second.circuit
     if a.members.shape != b.members.shape:
@@ -123,6 +124,13 @@ def compare_circuits(
         msg = (
             f"bands={bands}, n_perm={n_perm}, names={names} given; 1 to {len(a.members)} bands, at least 20 "
             "arrangements and two different names are needed"
+        )
+        raise InputError(msg)
+    access = None if model is None else as_model(model)
+    if access is not None and {first.model, second.model} != {access.name}:
+        msg = (
+            f"the circuits were found on {first.model} and {second.model}, but {access.name} is given to measure them "
+            "on; give the one model that both were found on, or none"
         )
         raise InputError(msg)
     both = a.present & b.present
@@ -147,8 +155,8 @@ def compare_circuits(
         correlation=correlation,
         correlation_p=float("nan") if np.isnan(correlation) else permutation_p(correlation, correlations),
         transfer={}
-        if model is None
-        else _transfer(model, dict(zip(names, (first, second), strict=True)), store),
+        if access is None
+        else _transfer(access, dict(zip(names, (first, second), strict=True)), store),
         names=names,
         bands=bands,
         n_perm=n_perm,
@@ -189,14 +197,13 @@ def _correlation(a: Float[np.ndarray, " member"], b: Float[np.ndarray, " member"
 
 
 def _transfer(
-    model: object, found: dict[str, FoundCircuit], store: Store
+    model: ModelAccess, found: dict[str, FoundCircuit], store: Store
 ) -> dict[tuple[str, str], Faithfulness]:
     """Each circuit where each was reported, under the ablation that found the one whose ground it is."""
-    access = as_model(model)
     told = {}
     for on, ground in found.items():
         bench = Bench(
-            access,
+            model,
             ground.encoded,
             ground.reference,
             kind=ground.search.ablation,

@@ -150,6 +150,18 @@ class Pairs:
             raise InputError(msg)
         return self.clean, self.corrupted
 
+    def enough(self) -> tuple[EncodedQuestions, EncodedQuestions]:
+        """Clean and corrupted prompts, for what reports an interval over pairs.
+
+        Raises:
+            InputError: If nothing can be tested, or there are fewer than two pairs.
+        """
+        sides = self.sides
+        if len(self) < 2:
+            msg = f"{len(self)} pair given; an interval over pairs needs at least two"
+            raise InputError(msg)
+        return sides
+
     @property
     def positions(self) -> tuple[str, ...]:
         """Symbolic positions that every prompt has, at the same tokens within a pair."""

@@ -24,7 +24,8 @@ def recovery(
         seed: Of the bootstrap.
 
     Returns:
-        One ratio a cell; NaN where on average nothing was lost.
+        One ratio a cell; NaN if on average nothing was lost. Its ends are NaN if what was lost is not told from
+        nothing, for a ratio to that may be anything.
 
     Example:
         >>> gained, lost = np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([2.0, 6.0])
@@ -35,6 +36,10 @@ def recovery(
         nothing = np.full(gained.shape[1], np.nan)
         return Interval(nothing, nothing.copy(), nothing.copy(), CONFIDENCE, "percentile")
     weights = resample_weights(len(lost), N_BOOT, seed=seed)
-    drawn = (weights @ gained) / (weights @ lost)[:, None]
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return Interval(gained.mean(axis=0) / lost.mean(), low, high, CONFIDENCE, "percentile")
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    estimate, below = gained.mean(axis=0) / lost.mean(), weights @ lost
+    if np.quantile(below, tails[0]) > 0:
+        low, high = np.quantile((weights @ gained) / below[:, None], tails, axis=0)
+    else:
+        low, high = np.full((2, gained.shape[1]), np.nan)
+    return Interval(estimate, low, high, CONFIDENCE, "percentile")

@@ -20,6 +20,13 @@ from decision_phases.tasks import EncodedQuestions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Which parts of its own layer are behind a place in the stream.
+_BEHIND: Mapping[str, tuple[str, ...]] = {
+    "resid_pre": ("attention", "mlp"),
+    "resid_mid": ("mlp",),
+    "resid_post": (),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Restored:
@@ -52,8 +59,8 @@ class Restoration:
     """Which layer and site bring a pruned model's decision back.
 
     Evidence is what the same prompt's activations bring back beyond a wrong prompt's (`specific`), and beyond what they
-    do in random cuts. What leaves the last block at the answer is the intact model's answer by construction. Intervals
-    are of one place each; the best of many places is better than it would be on other questions.
+    do in random cuts. Places that hold all that the answer is made of restore it by construction (`by_construction`).
+    Intervals are of one place each; the best of many places is better than it would be on other questions.
 
     Attributes:
         given: The cut that was asked about.
@@ -152,24 +159,33 @@ class Restoration:
                         "specific_low": specific.low,
                         "specific_high": specific.high,
                         "accuracy": found.correct[:, 1:].mean(axis=0),
-                        "by_construction": [self.by_construction(cell) for cell in found.cells],
+                        "by_construction": [self.by_construction(cell, name) for cell in found.cells],
                     }
                 )
             )
         return pd.concat(tables, ignore_index=True)
 
-    def by_construction(self, cell: Cell) -> bool:
-        """Whether a place holds the answer itself: what leaves the last block where it is read.
+    def by_construction(self, cell: Cell, cut: str = "given") -> bool:
+        """Whether a place holds all that the answer is made of: nothing is removed behind the stream that it replaces.
+
+        At all positions that is anywhere behind the last removal. At the answer alone it is behind the last attention,
+        which would look at other positions.
 
         Args:
             cell: The place.
+            cut: A name in `cuts`.
 
         Returns:
             True if what it brings back is no evidence.
         """
-        return (cell.site, cell.layer) == ("resid_post", self.n_layers - 1) and cell.position in (
-            "answer",
-            "all",
+        if cell.site not in _BEHIND or cell.position not in ("answer", "all"):
+            return False
+        removed = self.cuts[cut].cut
+        last = max(edit.layer for edit in removed.edits)
+        if last > cell.layer or any(cell.layer in removed.removed(part) for part in _BEHIND[cell.site]):
+            return False
+        return cell.position == "all" or (
+            cell.layer == self.n_layers - 1 and "attention" not in _BEHIND[cell.site]
         )
 
     def plot(self) -> Figure:
@@ -229,6 +245,7 @@ class Restoration:
             evidence = [i for i, cell in enumerate(self.given.cells) if not self.by_construction(cell)]
             best = sorted(evidence, key=lambda i: -share[i])[:3]
             told = ", ".join(f"{share[i]:.2f} at {self.given.cells[i]}" for i in best)
+            told = told or "no place is evidence, all restore the answer by construction"
             lines.append(f"  brought back beyond a wrong prompt, as a share of the loss: {told}")
         if self.given.check is not None:
             lines.append(

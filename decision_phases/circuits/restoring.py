@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from decision_phases.circuits.attribution import best_wrong
-from decision_phases.circuits.cells import cells_of, sources_of
+from decision_phases.circuits.cells import cells_left, cells_of, sources_of
 from decision_phases.circuits.paired import Pairs
 from decision_phases.circuits.restoration import Restoration, Restored
 from decision_phases.engine import Store, capture, evaluate
@@ -54,7 +55,7 @@ def restore(
         sites: Sites of `capture`; heads, "head_out", one by one and at the answer only.
         layers: Layers; by default all that a cut leaves.
         positions: Symbolic positions; others than "answer" need pairs, whose prompts are aligned.
-        draws: Random cuts.
+        draws: Random cuts, of those that leave at least one of the places.
         seed: Of random cuts, wrong prompts and intervals.
         store: A store or its folder, where results are kept and found again.
         progress: Show bars.
@@ -97,12 +98,15 @@ def restore(
         msg = f"{len(encoded)} questions in {encoded.scoring} scoring; give two or more, in letter or first_token"
         raise InputError(msg)
     check_variant(access, cut)
-    cuts = [cut, *_random_cuts(cut, access.n_layers, draws, seed)]
     # What is asked for must be there in the cut that is asked about; random cuts are compared where they leave it.
     cells = [cells_of(access, cut, sites, layers, positions)]
-    for one in cuts[1:]:
-        left = None if layers is None else [k for k in layers if k not in one.removed_blocks]
-        cells.append(cells_of(access, one, sites, left, positions))
+    cuts, others = [cut], _random_cuts(cut, access.n_layers, seed)
+    while len(cuts) <= draws:
+        one = next(others)
+        left = cells_left(access, one, sites, layers, positions)
+        if left:
+            cuts.append(one)
+            cells.append(left)
     order = None if other is not None else wrong_prompts(encoded, seed)
     (intact,) = evaluate(access, encoded, [Intervention()], [FinalObserver()], store=store)
     rival = best_wrong(intact["final"].scores, encoded.gold)
@@ -163,18 +167,16 @@ def wrong_prompts(encoded: EncodedQuestions, seed: int) -> list[int]:
     return chosen
 
 
-def _random_cuts(cut: Intervention, n_layers: int, draws: int, seed: int) -> list[Intervention]:
-    """Cuts of as many blocks, attentions and MLPs, of layers drawn at random."""
-    found: list[Intervention] = []
-    for draw in range(draws):
+def _random_cuts(cut: Intervention, n_layers: int, seed: int) -> Iterator[Intervention]:
+    """Cuts of as many blocks, attentions and MLPs, each of layers drawn at random by themselves; without end."""
+    for draw in count():
         made = Intervention()
-        for part in PARTS:
+        for place, part in enumerate(PARTS):
             pool = RandomPool(tuple(k for k in range(n_layers) if k not in made.removed_blocks), seed)
-            count = len(cut.removed(part))
-            if count:
-                made += skip(pool.order(draw)[:count], part=part)
-        found.append(made)
-    return found
+            size = len(cut.removed(part))
+            if size:
+                made += skip(pool.order(len(PARTS) * draw + place)[:size], part=part)
+        yield made
 
 
 def _whole_residuals(model: ModelAccess, encoded: EncodedQuestions, cut: Intervention) -> list[Intervention]:

@@ -27,7 +27,7 @@ SELECTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class FoundCircuit:
-    """A circuit, how it was found, and what it keeps of the decision on questions that did not find it.
+    """A circuit, how it was found, and what it keeps of the decision, by default on questions that did not find it.
 
     Attributes:
         circuit: The circuit.
@@ -58,6 +58,11 @@ class FoundCircuit:
         """The intervention that the model ran under."""
         return self.search.under
 
+    @property
+    def held_out(self) -> bool:
+        """Whether the questions that report did not find it."""
+        return self.encoded.questions != self.reference.questions
+
     def to_pandas(self) -> pd.DataFrame:
         """One row for each ablation that reports, and one for the search.
 
@@ -66,7 +71,8 @@ class FoundCircuit:
             questions.
         """
         rows = [{"half": "search", **self.search.to_dict()}]
-        rows += [{"half": "evaluation", **one.to_dict()} for one in self.reported.values()]
+        half = "evaluation" if self.held_out else "search"
+        rows += [{"half": half, **one.to_dict()} for one in self.reported.values()]
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
@@ -75,6 +81,7 @@ class FoundCircuit:
         reached = (
             "" if self.search.faithfulness >= self.target - 1e-9 else f" (target {self.target:g} not reached)"
         )
+        told += "" if self.held_out else "; these questions also found it"
         return f"{self.circuit!r} of {self.model}, by {self.selection}{reached}: {told}"
 
     __repr__ = __str__
@@ -91,7 +98,7 @@ def find_circuit(
     ablation: str = "mean",
     report: tuple[str, ...] = ("mean", "resample"),
     metric: str = "logit_margin",
-    split: float = 0.5,
+    split: float | None = 0.5,
     seed: int = 0,
     store: Store = None,
     **settings: Any,
@@ -107,13 +114,14 @@ def find_circuit(
         questions: A name, a file or questions, not encoded yet.
         scores: How much each component matters, `[layer, component]`: the heads, then the MLP; NaN for what is not
             there. From `found = attribute(...)`: `np.column_stack([found.heads.mean(axis=0), found.mlp.mean(axis=0)])`.
+            Take them from other questions than these: those that report must not have a hand in the scores.
         under: An intervention; none by default. Components that it removes are in no circuit.
         selection: A name in `SELECTIONS`.
         target: Faithfulness to keep on the search questions.
         ablation: What takes the place of components while searching, a name in `ABLATIONS`.
         report: The ablations that faithfulness and completeness are reported under.
         metric: "logit_margin" or "margin".
-        split: Share of the questions that find it.
+        split: Share of the questions that find it; None for all of them, which then also report.
         seed: Of the split and of everything random.
         store: A store or its folder, where results are kept and found again.
         **settings: Of `tasks.encode_questions`.
@@ -135,7 +143,7 @@ def find_circuit(
     access = as_model(model)
     if selection not in SELECTIONS:
         raise unknown_name("selection", selection, SELECTIONS)
-    shape = (access.n_layers, access.n_heads + 1)
+    shape, scores = (access.n_layers, access.n_heads + 1), np.asarray(scores, dtype=np.float64)
     if scores.shape != shape:
         msg = f"scores are {scores.shape}; {access.name} has {shape} [layer, component]: the heads first, the MLP last"
         raise InputError(msg)
@@ -152,10 +160,10 @@ def find_circuit(
         "store": store,
     }
     bench = Bench(access, search, search, kind=ablation, **shared)
+    reports = {kind: Bench(access, evaluation, search, kind=kind, **shared) for kind in report}
     if np.isnan(scores[bench.present]).any():
         msg = f"{int(np.isnan(scores[bench.present]).sum())} components that are there have no score; score all of them"
         raise InputError(msg)
-    reports = {kind: Bench(access, evaluation, search, kind=kind, **shared) for kind in report}
     _check_span(bench)
     order = _ordered(bench, scores)
     size, path = _fewest(bench, order, target)

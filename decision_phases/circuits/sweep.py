@@ -8,7 +8,7 @@ import numpy as np
 
 from decision_phases.circuits.answers import AnswerObserver
 from decision_phases.circuits.cells import HEADS, Cell, Sources, cells_of, sources_of
-from decision_phases.circuits.first_order import margin_gradients
+from decision_phases.circuits.first_order import check_gradients, margin_gradients
 from decision_phases.circuits.paired import Pairs
 from decision_phases.circuits.sweep_result import DIRECTIONS, PatchSweep
 from decision_phases.engine import Store, evaluate
@@ -127,6 +127,7 @@ def attribution_patching(
         'first order'
     """
     access, base, source, variant, cells = _prepared(model, pairs, sites, layers, positions, direction, under)
+    check_gradients(access)
     looks = [AnswerObserver(pairs.tokens)]
     (whole,), (own,) = (evaluate(access, side, [variant], looks) for side in (source, base))
     away, here = _margin(whole["answers"]), _margin(own["answers"])
@@ -151,7 +152,7 @@ def _prepared(
     """Model, prompts that are patched, prompts that activations come from, intervention and places; all checked."""
     if direction not in DIRECTIONS:
         raise unknown_name("direction", direction, DIRECTIONS)
-    clean, corrupted = pairs.sides
+    clean, corrupted = pairs.enough()
     access, variant = as_model(model), under or Intervention()
     cells = cells_of(access, variant, sites, layers, positions)
     for cell in cells:

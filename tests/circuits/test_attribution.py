@@ -14,6 +14,7 @@ from decision_phases.models.gradients import final_residual
 QUESTIONS = dp.questions("facts").limit(4, seed=2)
 # Norms of either sort, behind the attention too, blocks in parallel, experts, multiplied and capped logits.
 ADDING = ("llama", "gpt2", "gemma2", "gpt_neox", "bloom", "falcon", "granite", "mixtral")
+OUTPUT = ("o_proj.weight", "attn.o.weight")
 
 
 def vector(seed, n=32):
@@ -23,7 +24,7 @@ def vector(seed, n=32):
 def interventions(model):
     generator = np.random.default_rng(3)
     values = generator.normal(size=(len(QUESTIONS), model.n_heads, model.d_head))
-    name, weight = next((k, v) for k, v in model.parameters(3).items() if v.ndim == 2 and "o" in k)
+    outputs = {k: 1.5 * v.detach().numpy() for k, v in model.parameters(3).items() if k.endswith(OUTPUT)}
     return {
         "intact": dp.Intervention(),
         "cut": dp.skip(2) + dp.skip(3, part="attention") + dp.skip(4, part="mlp"),
@@ -37,14 +38,14 @@ def interventions(model):
         "maps": dp.skip(2, 5)
         + dp.insert(2, np.eye(32) + 0.1 * vector(4, (32, 32)), vector(5))
         + dp.insert(5, np.eye(32) + 0.1 * vector(6, (32, 32))),
-        "weights": dp.weights(3, {name: weight.detach().numpy() * 1.5}),
+        "weights": dp.weights(3, outputs) if outputs else None,
     }
 
 
 #: Every sort of family, and every kind of intervention; the most involved also where norms centre and stand behind.
 CASES = [(family, "intact") for family in ADDING] + [
     *(("llama", kind) for kind in ("cut", "the end is gone", "all is gone", "edits", "maps", "weights")),
-    ("gpt2", "edits"), ("gpt2", "maps"), ("gemma2", "edits"),
+    ("gpt2", "edits"), ("gpt2", "maps"), ("gpt2", "weights"), ("gemma2", "edits"),
 ]  # fmt: skip
 
 
@@ -72,6 +73,9 @@ def test_parts_add_up_to_the_margin(double, family, kind):
     np.testing.assert_allclose(found.margin, expected, **near)
     np.testing.assert_allclose(found.values.sum(axis=1), expected, **near)
     np.testing.assert_allclose(found.rounding, 0, **near)
+    # Heads are what attention puts out before it is edited; nothing but them, for random models have no biases.
+    np.testing.assert_allclose(found.heads.sum(axis=-1), found.attention, **near)
+    np.testing.assert_allclose(found.attention_bias, 0, **near)
     edited = {layer for part, layer, _ in found.parts if part == "intervention"}
     assert edited == {"edits": {1, 2, 3}, "maps": {3, 5}}.get(kind, set())
     assert (found.heads[:, list(under.removed_blocks)] == 0).all()
@@ -124,6 +128,22 @@ def test_heads_and_mlps_are_those_of_the_weights(double):
     assert abs(found.heads).max() > 1e-3
 
 
+def test_heads_under_replaced_weights_go_through_these(double):
+    """Half of the output matrix's columns of one head: half of what it adds, and the others as they were."""
+    model = double("llama")
+    name = next(k for k in model.parameters(5) if k.endswith(OUTPUT))
+    matrix = model.parameters(5)[name].detach().numpy().copy()
+    matrix[:, 8:16] *= 0.5
+    with InDouble():
+        intact, found = (
+            dp.attribute(model, QUESTIONS, under=u) for u in (None, dp.weights(5, {name: matrix}))
+        )
+        # The final norm holds its scale in each run, so that what is compared is in front of it.
+        scale = intact.mlp[:, 2] / found.mlp[:, 2]
+    expected = intact.heads[:, 5] * np.array([1, 0.5, 1, 1])
+    np.testing.assert_allclose(found.heads[:, 5] * scale[:, None], expected, rtol=0, atol=1e-9)
+
+
 def test_biases_are_parts_of_their_own(double):
     """The bias of an output projection counts as the final norm, its scale held, and the unembedding read it."""
     model = double("gpt2")
@@ -137,6 +157,7 @@ def test_biases_are_parts_of_their_own(double):
     finally:
         bias.data = before
     assert abs(found.attention_bias[:, 2]).min() > 1e-4
+    np.testing.assert_allclose(found.attention - found.heads.sum(axis=-1), found.attention_bias, atol=1e-9)
     np.testing.assert_allclose(np.delete(found.attention_bias, 2, axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(found.rounding, 0, atol=1e-9)
 
@@ -145,6 +166,7 @@ def test_without_heads_attention_is_one_part(double):
     model = double("llama")
     whole, taken = (dp.attribute(model, QUESTIONS, heads=heads) for heads in (False, True))
     assert not whole.by_head
+    assert np.isnan(whole.attention_bias).all()
     assert {part for part, _, _ in whole.parts} == {
         "embedding", "attention", "mlp", "norm_bias", "unembedding_bias",
     }  # fmt: skip

@@ -1,11 +1,13 @@
 """Where an answer follows a residual, and what brings a pruned model's decision back."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 
 import decision_phases as dp
-from decision_phases.circuits.restoring import wrong_prompts
+from decision_phases.circuits.restoring import _random_cuts, wrong_prompts
 from decision_phases.engine import applied
 from decision_phases.models import InDouble
 
@@ -101,6 +103,46 @@ def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
     assert (
         dp.restore(model, QUESTIONS, dp.skip(5), sites=["mlp_out"], layers=[0], draws=0).given.check is None
     )
+
+
+def test_streams_behind_the_cut_are_no_evidence(double, pairs):
+    """At all positions behind the last removal, or at the answer behind the last attention, all is as it was."""
+    model = double("llama")
+    cut = dp.skip(1) + dp.skip(3, part="attention")
+    places = ("resid_pre", "resid_mid", "resid_post")
+    with InDouble():
+        found = dp.restore(model, pairs, cut, sites=places, positions=["answer", "all"], draws=0)
+    same = np.isclose(found.given.own, found.dense[:, None], rtol=0, atol=1e-9).all(axis=0)
+    told = [found.by_construction(cell) for cell in found.given.cells]
+    assert told == same.tolist() == found.to_pandas()["by_construction"].tolist()
+    named = {(c.site, c.layer, c.position) for c, here in zip(found.given.cells, told, strict=True) if here}
+    assert {(site, layer) for site, layer, position in named if position == "answer"} == {
+        ("resid_mid", 5), ("resid_post", 5),
+    }  # fmt: skip
+    assert min((layer, site) for site, layer, position in named if position == "all") == (3, "resid_mid")
+    only = dp.restore(model, pairs, cut, sites=["resid_post"], layers=[5], draws=0)
+    assert "nothing to restore" in str(only) or "no place is evidence" in str(only)
+
+
+def test_random_cuts_leave_something_to_compare(double):
+    """Whatever the seed: a cut that takes the one layer that is asked about says nothing of it."""
+    model = double("llama")
+    for seed in range(3):
+        found = dp.restore(
+            model, QUESTIONS, dp.skip(0, 1, 2, 3), sites=["mlp_out"], layers=[5], draws=2, seed=seed
+        )
+        assert all(one.own.shape == (12, 1) for one in found.random)
+        assert all(5 not in one.cut.removed_blocks for one in found.random)
+        assert len(found.to_pandas()) == 3
+
+
+def test_parts_of_random_cuts_are_drawn_by_themselves():
+    cut = dp.skip(1, part="attention") + dp.skip(1, part="mlp")
+    drawn = list(islice(_random_cuts(cut, 6, 0), 60))
+    same = [one.removed("attention") == one.removed("mlp") for one in drawn]
+    assert 0 < sum(same) < 30
+    for part in ("attention", "mlp"):
+        assert {one.removed(part) for one in drawn} == {(k,) for k in range(6)}
 
 
 def test_every_place_is_the_dense_activation_in_the_pruned_model(double):

@@ -8,6 +8,8 @@ import torch
 import decision_phases as dp
 from decision_phases.circuits.answers import AnswerObserver
 from decision_phases.circuits.cells import Cell, cells_of, sources_of
+from decision_phases.circuits.paired import some_of
+from decision_phases.circuits.recovery import recovery
 from decision_phases.engine import applied, evaluate
 from decision_phases.models import InDouble
 
@@ -29,26 +31,29 @@ def test_a_sweep_is_patching_one_by_one(double, pairs, direction):
     clean, corrupted = pairs.sides
     base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     for i in (0, 5):
-        for cell in sweep.cells[::2]:
+        for cell in sweep.cells[::2] + sweep.cells[5:6]:
             kept = []
             look = (cell.layer, cell.site, lambda x, kept=kept: kept.append(x.clone()))
             with torch.no_grad(), model.hooked([look]):
                 model.logits(torch.tensor([source.sequences[i].tokens]))
             start, stop = base.sequences[i].spans[cell.position]
+            before = []
+            hooks = [(cell.layer, "resid_pre", lambda x, before=before: before.append(x.clone()))]
 
-            def put(x, cell=cell, kept=kept, start=start, stop=stop):
+            def put(x, cell=cell, kept=kept, start=start, stop=stop, before=before):
                 x = x.clone()
                 at = (0, slice(start, stop)) if cell.head < 0 else (0, slice(start, stop), cell.head)
-                x[at] = kept[0][at]
+                # A stream that is written between attention and MLP is what attention adds to the one before it.
+                x[at] = kept[0][at] - (before[0][at] if cell.site == "resid_mid" else 0)
                 return x
 
-            if cell.site == "resid_mid":
-                continue  # written by way of attn_out; see the test of its gradient
-            with torch.no_grad(), model.hooked([(cell.layer, cell.site, put)]):
+            hooks.append((cell.layer, "attn_out" if cell.site == "resid_mid" else cell.site, put))
+            with torch.no_grad(), model.hooked(hooks):
                 logits = model.logits(torch.tensor([base.sequences[i].tokens]))[0, -1]
-            a, b = pairs.tokens[i][:2]
-            found = sweep.margin[i, sweep.cells.index(cell)]
-            assert found == pytest.approx(float(logits[a] - logits[b]), abs=1e-6), cell
+            a, b, *others = pairs.tokens[i]
+            column = sweep.cells.index(cell)
+            assert sweep.margin[i, column] == pytest.approx(float(logits[a] - logits[b]), abs=1e-6), cell
+            assert sweep.answered[i, column] == bool(logits[a] > max(logits[[b, *others]])), cell
 
 
 def test_a_sweep_is_that_of_transformer_lens(double, pairs):
@@ -124,6 +129,32 @@ def test_gradients_find_the_planted_circuit_too(planted, planted_pairs):
     assert agreement.loc["head_out", "pearson"] > 0.999
     assert agreement.loc["all", "places"] == len(exact.cells)
     assert np.isnan(agreement.loc["mlp_out", "pearson"])  # nothing happens there, in either
+
+
+@pytest.mark.parametrize("how", [dp.patch_sweep, dp.attribution_patching])
+def test_noise_is_denoising_with_the_sides_exchanged(double, pairs, how):
+    """The same runs are patched with the same activations; only which answer counts for is the other."""
+    settings = {"sites": ("mlp_out", "head_out"), "layers": [1, 4]}
+    exchanged = dp.Pairs.of(pairs.corrupted, pairs.clean)
+    noise = how(double("llama"), pairs, direction="noise", **settings)
+    denoise = how(double("llama"), exchanged, **settings)
+    np.testing.assert_allclose(noise.margin, -denoise.margin, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(noise.clean, -denoise.corrupted, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(noise.corrupted, -denoise.clean, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(noise.recovery, 1 - denoise.recovery, rtol=0, atol=1e-9)
+    assert (noise.clean > 0).all()
+
+
+def test_answered_is_ahead_of_all_options_not_of_one(double, pairs):
+    """Some corrupted runs say neither of the two answers; a patch there that only passes the other is no answer."""
+    model = double("llama")
+    sweep = dp.patch_sweep(model, pairs, sites=["resid_post"], layers=[1, 3])
+    kept = dp.capture(model, pairs.clean, layers=[1, 3])
+    for column, layer in enumerate((1, 3)):
+        patched = dp.patch("resid_post", layer, kept)
+        (run,) = evaluate(model, pairs.corrupted, [patched], [AnswerObserver(pairs.tokens)])
+        first = np.nanargmax(run["answers"], axis=1) == 0
+        np.testing.assert_array_equal(sweep.answered[:, column], first)
 
 
 @pytest.mark.parametrize("site", ALL)
@@ -215,6 +246,17 @@ def test_recovery_is_a_ratio_of_means_over_pairs(double, pairs):
     assert "denoise sweep" in str(sweep)
 
 
+def test_a_share_of_what_may_be_nothing_has_no_interval():
+    """One pair loses much, the others gain: on average something is lost, in many resamples nothing is."""
+    lost = np.array([8.0, -1.0, -1.0, -1.0])
+    found = recovery(np.stack([lost, 0 * lost], axis=1), lost, seed=0)
+    np.testing.assert_array_equal(found.estimate, [1, 0])
+    assert np.isnan([found.low, found.high]).all()
+    sure = recovery(np.stack([lost + 2, 0 * lost], axis=1), lost + 2, seed=0)
+    np.testing.assert_allclose([sure.low, sure.high], [[1, 0], [1, 0]])
+    assert np.isnan(recovery(-lost[:, None], -lost, seed=0).estimate).all()
+
+
 def test_places_are_kept_and_found_again(double, pairs, tmp_path, monkeypatch):
     model = double("llama")
     first = dp.patch_sweep(model, pairs, sites=["mlp_out"], layers=[0, 1, 2], store=tmp_path)
@@ -243,6 +285,19 @@ def test_what_cannot_be_swept_is_refused_before_anything_runs(
 ):
     with pytest.raises(dp.InputError, match=message):
         how(double("llama"), pairs, **settings)
+
+
+@pytest.mark.parametrize("how", [dp.patch_sweep, dp.attribution_patching, dp.causal_transition])
+def test_one_pair_has_no_interval_and_is_refused(double, pairs, how, nothing_runs):
+    one = dp.Pairs.of(*(some_of(side, [0]) for side in pairs.sides))
+    with pytest.raises(dp.InputError, match="1 pair given; an interval over pairs needs at least two"):
+        how(double("llama"), one)
+
+
+def test_quantised_weights_have_no_gradients_and_are_refused_before(double, pairs, nothing_runs, monkeypatch):
+    monkeypatch.setattr("decision_phases.circuits.first_order.quantised", lambda _: "it was loaded quantised")
+    with pytest.raises(dp.InputError, match="no gradients, because it was loaded quantised; use patch_sweep"):
+        dp.attribution_patching(double("llama"), pairs)
 
 
 def test_a_model_without_a_site_is_refused_by_name(double, pairs):

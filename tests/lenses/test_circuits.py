@@ -1,6 +1,7 @@
 """Circuits: what was planted is found, keeps everything, and is told from what merely lies at the same depth."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from decision_phases.circuits import (
     Circuit,
     Component,
+    Faithfulness,
     circuit_faithfulness,
     compare_circuits,
     components_of,
@@ -30,6 +32,12 @@ THERE = np.ones((6, 3), dtype=bool)
 def reading(reading):
     """Fewer of them."""
     return reading[:16]
+
+
+@pytest.fixture(scope="module")
+def planted(reader, reading):
+    """What is found by good scores."""
+    return find_circuit(reader, reading, scores_of(*PLANTED), target=0.99, report=("mean",))
 
 
 def scores_of(*components, noise=0.1, seed=0):
@@ -86,6 +94,59 @@ def test_useless_scores_still_end_in_a_circuit_that_keeps_the_decision(reader, r
     assert found.circuit == Circuit.of(PLANTED, THERE)
 
 
+def margins_of(*kept_rest_empty_whole):
+    values = (np.array(v, dtype=float) for v in kept_rest_empty_whole)
+    return Faithfulness(Circuit(THERE, THERE), *values, "mean", "margin", "made up", Intervention())
+
+
+def test_shares_are_what_their_formulas_say():
+    found = margins_of([3, 4, 2], [1, 2, 0], [0, 1, -1], [4, 5, 3])
+    assert found.faithfulness == pytest.approx(3 / 4)
+    assert found.completeness == pytest.approx(1 - 1 / 4)
+    kept, rest, empty, whole = (np.array(v) for v in ([3, 8, 2], [1, 2, 1], [0, 1, -1], [4, 9, 3]))
+    found = margins_of(kept, rest, empty, whole)
+    rng = np.random.default_rng(1)
+    rows = rng.integers(3, size=(4000, 3))
+    drawn = {
+        "faithfulness": (kept - empty)[rows].mean(1) / (whole - empty)[rows].mean(1),
+        "completeness": 1 - (rest - empty)[rows].mean(1) / (whole - empty)[rows].mean(1),
+    }
+    for of, values in drawn.items():
+        assert found.interval(of) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-6)
+    with pytest.raises(InputError, match="unknown share 'complete'; did you mean 'completeness'"):
+        found.interval("complete")
+
+
+def test_where_nothing_is_carried_no_share_is_told():
+    """A decision that ablation makes better is none that components carry, however alike the numbers are."""
+    worse = margins_of([-2, -2], [-1, -1], [-1, -1], [-2, -2])
+    assert np.isnan([worse.faithfulness, worse.completeness, *worse.interval()]).all()
+    unsure = margins_of([8, -1, -1, -1], [0, 0, 0, 0], [0, 0, 0, 0], [8, -1, -1, -1])
+    assert unsure.faithfulness == pytest.approx(1.0)
+    assert np.isnan(unsure.interval()).all()
+
+
+@pytest.mark.parametrize("split", [0.5, None])
+def test_what_reports_is_measured_on_what_did_not_find_it(tiny, split):
+    """Means are those of the questions that find the circuit; without a split these report, and it is said."""
+    scores = np.random.default_rng(0).random((6, 5))
+    found = find_circuit(tiny, questions("facts").limit(16, seed=1), scores, selection="threshold", target=0.5,
+                         report=("mean",), split=split)  # fmt: skip
+    (told,) = found.reported.values()
+    expected = circuit_faithfulness(tiny, found.encoded, found.circuit, reference=found.reference)
+    for name in ("kept", "rest", "empty", "whole"):
+        np.testing.assert_allclose(getattr(told, name), getattr(expected, name), rtol=0, atol=1e-5)
+    assert len(told.whole) == len(found.encoded) == (8 if split else 16)
+    assert found.held_out == (split is not None)
+    assert ("these questions also found it" in str(found)) == (split is None)
+    assert set(found.to_pandas()["half"]) == {"search", *(["evaluation"] if split else [])}
+    if split is None:
+        return
+    other = circuit_faithfulness(tiny, found.encoded, found.circuit)  # means over those that report
+    assert abs(told.empty - other.empty).max() > 1e-4
+    assert abs(told.whole - found.search.whole).max() > 1e-4
+
+
 # -- ablation ---------------------------------------------------------------------------------------------------------
 
 
@@ -140,8 +201,8 @@ def test_what_an_intervention_removes_is_in_no_circuit(reader, reading):
 # -- comparison -------------------------------------------------------------------------------------------------------
 
 
-def test_a_circuit_is_like_itself_and_carries_over(reader, reading):
-    first = find_circuit(reader, reading, scores_of(*PLANTED), target=0.99, report=("mean",))
+def test_a_circuit_is_like_itself_and_carries_over(reader, reading, planted):
+    first = planted
     second = find_circuit(
         reader, reading, scores_of(*PLANTED, seed=1), target=0.99, report=("mean",), under=skip(2), seed=1
     )
@@ -170,9 +231,36 @@ def test_the_null_keeps_depth_and_kind():
     assert len(seen) > 100
 
 
-def test_overlap_that_only_comes_from_depth_is_not_significant(reader, reading):
+def test_each_circuit_is_measured_where_the_other_was(reader, planted):
+    """One that lacks a head does badly on the ground of the whole one, and the whole one well on its ground."""
+    less = replace(planted, circuit=Circuit.of(PLANTED[:2], THERE))
+    found = compare_circuits(planted, less, model=reader, names=("whole", "less"), n_perm=20)
+    assert (found.shared, found.sizes) == (2, (3, 2))
+    for of, on in found.transfer:
+        kept = found.transfer[of, on].faithfulness
+        assert kept == pytest.approx(1.0, abs=1e-4) if of == "whole" else kept < 0.4
+        assert len(found.transfer[of, on].circuit) == (3 if of == "whole" else 2)
+    with pytest.raises(InputError, match="found on another and"):
+        compare_circuits(replace(planted, model="another"), planted, model=reader)
+
+
+def test_scores_that_only_share_their_depth_do_not_correlate_significantly(planted):
+    rng = np.random.default_rng(5)
+    depth = np.arange(6)[:, None] // 2 * 10.0
+    one, other = (depth + rng.random((6, 3)) for _ in range(2))
+    told = [
+        compare_circuits(replace(planted, scores=one), replace(planted, scores=scores), bands=3, n_perm=400)
+        for scores in (other, one)
+    ]
+    assert told[0].correlation > 0.8
+    assert told[0].correlation_p > 0.05
+    assert told[1].correlation == pytest.approx(1.0)
+    assert told[1].correlation_p == pytest.approx(1 / 401, abs=0.01)
+
+
+def test_overlap_that_only_comes_from_depth_is_not_significant(planted):
     """All heads of the last two layers against the same: no other arrangement is possible within the band."""
-    found = find_circuit(reader, reading, scores_of(*PLANTED), target=0.99, report=("mean",))
+    found = planted
     late = np.zeros_like(THERE)
     late[4:, :2] = True
     whole = Circuit(late, THERE)
@@ -192,21 +280,34 @@ def test_overlap_that_only_comes_from_depth_is_not_significant(reader, reading):
         ({"metric": "margins"}, "unknown metric 'margins'; did you mean 'margin'"),
         ({"target": 0.0}, "target=0.0"),
         ({"report": ()}, "an ablation are needed"),
+        ({"report": ("mean", "zero")}, "unknown ablation"),
         ({"scoring": "cloze"}, "use letter or first_token"),
+        ({"under": skip(6)}, r"out of range: the model has layers 0\.\.5"),
+        ({"under": skip(*range(6))}, "no component left to ablate"),
+        ({"split": 0.95}, "1 question given"),
     ],
 )
-def test_bad_settings_are_refused(settings, text, reader, reading):
+def test_bad_settings_are_refused_before_anything_runs(settings, text, reader, reading, monkeypatch):
+    monkeypatch.setattr(import_module("decision_phases.engine.evaluate"), "walk_all", None)
     with pytest.raises(InputError, match=text):
         find_circuit(reader, reading, scores_of(*PLANTED), **settings)
 
 
-def test_bad_scores_are_refused(reader, reading):
-    with pytest.raises(InputError, match=r"scores are \(6, 2\)"):
-        find_circuit(reader, reading, np.ones((6, 2)))
-    with pytest.raises(InputError, match="1 components that are there have no score"):
-        find_circuit(reader, reading, np.where(np.arange(18).reshape(6, 3) == 4, np.nan, 1.0))
-    found = find_circuit(reader, reading, scores_of(*PLANTED), report=("mean",))
+def test_bad_scores_are_refused(reader, reading, planted, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(import_module("decision_phases.engine.evaluate"), "walk_all", None)
+        with pytest.raises(InputError, match=r"scores are \(6, 2\)"):
+            find_circuit(reader, reading, np.ones((6, 2)))
+        with pytest.raises(InputError, match="1 components that are there have no score"):
+            find_circuit(reader, reading, np.where(np.arange(18).reshape(6, 3) == 4, np.nan, 1.0))
+    for one in (Component(6, 0), Component(0, 2), Component(0, -1), Component(-1)):
+        with pytest.raises(InputError, match="out of range: there are 6 layers of 2 heads"):
+            Circuit.of([one], THERE)
+    found = planted
     wide = np.ones((6, 5), dtype=bool)
     other = replace(found, circuit=Circuit(wide, wide))
     with pytest.raises(InputError, match="of models of the shapes"):
         compare_circuits(found, other)
+    for settings in ({"bands": 0}, {"bands": 7}, {"n_perm": 19}, {"names": ("a", "a")}):
+        with pytest.raises(InputError, match="two different names are needed"):
+            compare_circuits(found, found, **settings)
