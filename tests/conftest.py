@@ -8,37 +8,21 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
+from type_checks import check
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "decision_phases"
 
-# Whatever a module with the hook below imports for the first time is compiled from its source, which takes minutes.
-for library in (
-    "beartype",
-    "matplotlib.pyplot",
-    "pandas",
-    "pyarrow.parquet",
-    "scipy.stats",
-    "transformer_lens.model_bridge.sources",
-    "transformers.modeling_utils",
-):
-    import_module(library)
-
-# Shapes and types are checked, in every module that names a shape; in all of them, tests would take twice as long.
-jaxtyping.install_import_hook(
-    [
-        ".".join(path.relative_to(TESTS.parent).with_suffix("").parts).removesuffix(".__init__")
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if "from jaxtyping import" in path.read_text(encoding="utf-8")
-    ],
-    "beartype.beartype",
+# In every module that names a shape.
+check(
+    ".".join(path.relative_to(TESTS.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "from jaxtyping import" in path.read_text(encoding="utf-8")
 )
 
 from decision_phases.models import ModelAccess, load, loading  # noqa: E402 - after the hook
