@@ -12,5 +12,5 @@ RANDOM_DRAWS = 3
 SPARSITY = ("magnitude:0.5", "wanda:0.5", "wanda:2:4")  # weights set to zero, where dp.sparsify is there
 
 # The same on a small random model, as a check that the scripts still work.
-QUICK = {"LIMIT": 6, "WINDOWS": 4, "SIZES": {"attention": (1,), "mlp": (1,), "block": (1,)}, "RANDOM_SIZE": 2,
+QUICK = {"LIMIT": 3, "WINDOWS": 2, "SIZES": {"attention": (1,), "mlp": (1,), "block": (1,)}, "RANDOM_SIZE": 2,
          "RANDOM_DRAWS": 1, "SPARSITY": ("magnitude:0.5",)}  # fmt: skip

@@ -27,6 +27,6 @@ N_SPLITS = 200  # halves of the questions, for ceilings
 N_BOOT = 1000
 
 # The same on a small random model, as a check that the scripts still work.
-QUICK = {"N_SEARCH": 10, "N_EVALUATION": 12, "WINDOWS": 2, "WINDOW": 24, "SIZES": (1, 2, 3), "DRAWS": 3,
+QUICK = {"N_SEARCH": 10, "N_EVALUATION": 12, "WINDOWS": 2, "WINDOW": 24, "SIZES": (1, 2), "DRAWS": 2,
          "CRITERIA": ("margin", "trajectory", "trajectory_local", "perplexity", "shapley", "block_influence", "deepest"),
-         "FIRST_BLOCKS": (0,), "N_SPLITS": 10, "N_BOOT": 50}  # fmt: skip
+         "FIRST_BLOCKS": (0,), "N_SPLITS": 4, "N_BOOT": 20}  # fmt: skip

@@ -15,9 +15,9 @@ MEASURES = ("h", "z", "p", "kl_dense_from_pruned")  # whose growth over steps is
 
 # The same on a small random model, as a check that the scripts still work.
 QUICK = {
-    "LIMIT": 8,
-    "ANSWER_STEPS": 3,
-    "STEPS": 6,
-    "WINDOWS": 4,
+    "LIMIT": 4,
+    "ANSWER_STEPS": 2,
+    "STEPS": 4,
+    "WINDOWS": 2,
     "SIZES": {"attention": (1,), "mlp": (1,), "block": (1, 2)},
 }

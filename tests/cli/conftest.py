@@ -23,6 +23,11 @@ def blank_figures(small_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "save_figure", lambda _, path: save_figure(Figure(figsize=(0.1, 0.1)), path))
 
 
+@pytest.fixture(autouse=True)
+def same_models(loaded_once: None) -> None:
+    """Commands load a tiny model once."""
+
+
 @pytest.fixture
 def type_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Type:
     """Run a command in an empty folder, in this process."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads, applied, evaluate
 from decision_phases.engine.observers import ReadRows
 from decision_phases.interventions import Intervention
-from decision_phases.models import ModelAccess, load
+from decision_phases.models import ModelAccess
 from decision_phases.tasks import TokenSequence
 
 LENGTHS = (11, 4, 7, 11)  # 11 is longer than the tiny models' sliding windows
@@ -47,17 +46,6 @@ class _Rows(Collector[Tensor]):
 
     def finish(self) -> Tensor:
         return torch.stack(self.rows)
-
-
-@pytest.fixture(scope="session")
-def model_of() -> Callable[..., ModelAccess]:
-    """Tiny models by family, each loaded once."""
-
-    @cache
-    def find(family: str, dtype: str = "auto") -> ModelAccess:
-        return load(f"tiny-{family}", dtype=dtype, quiet=True)
-
-    return find
 
 
 @pytest.fixture(scope="session")

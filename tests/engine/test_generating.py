@@ -14,7 +14,6 @@ from decision_phases.tasks import OpenPrompts, TextSet, questions
 LENGTHS = (10, 4, 10)  # 10 is longer than the sliding windows of 8
 STEPS = 4
 CUTS = {
-    "first block": skip(0),
     "several blocks": skip(0, 1, 4) + scale("resid_post", 3, 0.5),
     "first attention": skip(0, part="attention") + skip(3, part="mlp"),
 }

@@ -13,7 +13,7 @@ from decision_phases.engine import evaluate
 from decision_phases.engine.local import plan_for
 from decision_phases.engine.trees import Tree, make_trees
 from decision_phases.interventions import Intervention, insert, noise, scale, skip, zero
-from decision_phases.models import FAMILIES, ModelAccess, load
+from decision_phases.models import FAMILIES, ModelAccess
 from decision_phases.readout import DecisionObserver, ask
 from decision_phases.tasks import TokenSequence, questions
 
@@ -139,7 +139,7 @@ def test_what_differs_by_question_is_never_shared_between_questions(
             np.testing.assert_allclose(a.scores, b.scores, atol=2e-5)
 
 
-def test_a_family_that_cannot_share_says_so_and_still_answers(monkeypatch: Any) -> None:
-    shared, plain, said = both(load("tiny-mamba", quiet=True), [skip(1)], monkeypatch, shots=5)
+def test_a_family_that_cannot_share_says_so_and_still_answers(monkeypatch: Any, model_of: Any) -> None:
+    shared, plain, said = both(model_of("mamba"), [skip(1)], monkeypatch, shots=5)
     assert "cannot continue text computed before" in said
     np.testing.assert_array_equal(shared[0].scores, plain[0].scores)

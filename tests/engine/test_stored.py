@@ -140,35 +140,53 @@ from decision_phases.store import ResultStore
 from decision_phases.tasks import questions
 
 model = load("tiny-llama", quiet=True)
-pause = float(sys.argv[2])
 put = ResultStore.put
-ResultStore.put = lambda *a, **k: (put(*a, **k), time.sleep(pause))
+ResultStore.put = lambda *a, **k: (put(*a, **k), time.sleep(0.2))
 cuts = [skip(*c) for c in combinations(range(6), 3)]
-for run in evaluate(model, ask(model, questions("facts", limit=12)), cuts, [FinalObserver()], store=sys.argv[1]):
+inputs = ask(model, questions("facts", limit=12))
+sys.stdin.readline()  # until told to begin
+for run in evaluate(model, inputs, cuts, [FinalObserver()], store=sys.argv[1]):
     print(run["final"].scores.tobytes().hex())
 """
 
 
-def _start(folder, pause=0.0):
+def _start(folder):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(pause)],
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
-def test_a_killed_process_loses_nothing_and_two_do_not_disturb_each_other(tmp_path):
-    whole = _start(tmp_path / "whole")
-    killed = _start(tmp_path / "killed", pause=0.2)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed").glob("arrays/*/*.parquet"))) < 3 and time.monotonic() < deadline:
+def _until(folder, kept):
+    deadline = time.monotonic() + 240
+    while len(list(folder.glob("arrays/*/*.parquet"))) < kept and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def test_a_killed_process_loses_nothing_and_two_do_not_disturb_each_other(model, tmp_path):
+    """Another process is killed; then this one and a third go on at the same time, with what it left."""
+    store, cuts = tmp_path / "shared", [skip(*c) for c in combinations(range(6), 3)]
+    inputs = ask(model, questions("facts", limit=12))
+    expected = [
+        run["final"].scores.tobytes().hex() for run in evaluate(model, inputs, cuts, [FinalObserver()])
+    ]
+    killed, other = _start(store), _start(store)
+    killed.stdin.write(b"\n")
+    killed.stdin.flush()
+    _until(store, 3)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    kept = len(ResultStore(tmp_path / "killed"))
+    kept = len(ResultStore(store))
     assert 2 <= kept < 20
-    expected = whole.communicate()[0]
-    both = [_start(tmp_path / "killed") for _ in range(2)]
-    assert [process.communicate()[0] for process in both] == [expected, expected]
-    assert len(expected.split()) == 20
-    assert len(ResultStore(tmp_path / "killed")) == 20
+    other.stdin.write(b"\n")
+    other.stdin.flush()
+    _until(store, kept + 2)
+    found = [
+        run["final"].scores.tobytes().hex()
+        for run in evaluate(model, inputs, cuts, [FinalObserver()], store=store)
+    ]
+    said = other.communicate()[0].decode().split()
+    assert found == said == expected
+    assert len(ResultStore(store)) == 20

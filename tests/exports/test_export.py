@@ -35,9 +35,11 @@ def left(folder):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_reloads_shorter_with_equal_logits_and_cached_generation(family, tmp_path, quickly):
+def test_every_family_reloads_shorter_with_equal_logits_and_cached_generation(
+    family, tmp_path, quickly, model_of
+):
     """The first block goes too: families ask the first slot of the cache how long it is."""
-    model = load(f"tiny-{family}", quiet=True)
+    model = model_of(family)
     under = skip(1, 2) if family == "rwkv" else skip(0, 2)
     saved = export(model, under, tmp_path / "short")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "short", attn_implementation="eager").eval()
@@ -62,8 +64,8 @@ def test_every_family_reloads_shorter_with_equal_logits_and_cached_generation(fa
     assert (scores.max(-1).values - chosen).max() <= 1e-4
 
 
-def test_windows_and_masks_go_with_their_layers(tmp_path, quickly):
-    model = load("tiny-gemma3", quiet=True)
+def test_windows_and_masks_go_with_their_layers(tmp_path, quickly, model_of):
+    model = model_of("gemma3")
     types = model.fresh_hf().config.layer_types
     export(model, skip(0, 3), tmp_path / "short")
     config = AutoConfig.from_pretrained(tmp_path / "short")
@@ -131,8 +133,8 @@ def test_replaced_and_masked_parameters_are_put_into_a_plain_model(tiny, tmp_pat
     np.testing.assert_allclose(again(input_ids=TOKENS).logits.detach(), said(tiny, under), atol=1e-5)
 
 
-def test_the_number_format_stays(tmp_path, quickly):
-    model = load("tiny-llama", dtype="bfloat16", quiet=True)
+def test_the_number_format_stays(tmp_path, quickly, model_of):
+    model = model_of("llama", "bfloat16")
     export(model, skip(2), tmp_path / "half")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto").dtype == torch.bfloat16
 

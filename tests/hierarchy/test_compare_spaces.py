@@ -16,7 +16,6 @@ from decision_phases.hierarchy.observe import SpaceObserver, local_to
 from decision_phases.hierarchy.reference import Reference, partners
 from decision_phases.hierarchy.settings import SpaceSettings
 from decision_phases.interventions import Intervention, insert, scale, skip, weights
-from decision_phases.models import load
 from decision_phases.store import ResultStore
 from decision_phases.tasks import Question, QuestionSet, questions
 
@@ -302,8 +301,8 @@ def test_logits_without_the_final_norm_are_those_of_the_published_code(some, wid
 
 
 @pytest.mark.parametrize("family", ["gemma2", "rwkv"])
-def test_other_families(family):
-    model = load(f"tiny-{family}", quiet=True)
+def test_other_families(family, model_of):
+    model = model_of(family)
     some = questions("facts", limit=4)
     direct = model.capabilities.direct
     if not direct:

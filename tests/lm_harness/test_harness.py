@@ -18,7 +18,10 @@ from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import read
 from decision_phases.tasks import Question, QuestionSet, questions
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what lm-eval and datasets emit
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # what lm-eval and datasets emit
+    pytest.mark.usefixtures("loaded_once"),
+]
 
 CUT = skip(2, 3)
 PAIRS = [

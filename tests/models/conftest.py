@@ -31,7 +31,8 @@ class Case:
 
 
 @cache
-def _case(backend: Any, family: str) -> Case:
+def _plain(family: str) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Tokens, and the logits and hidden states of the plain model."""
     generator = torch.Generator().manual_seed(7)
     tokens = torch.randint(3, 800, (2, 12), generator=generator)  # longer than the sliding windows of 8
     plain: Any = tiny_hf(family)
@@ -40,14 +41,21 @@ def _case(backend: Any, family: str) -> Case:
         embedded = plain.get_input_embeddings()(tokens)
     # Recurrent families leave out what enters block 0.
     hidden = tuple(out.hidden_states) if family not in ("mamba", "rwkv") else (embedded, *out.hidden_states)
-    model = load(f"tiny-{family}", backend=backend, quiet=True)
-    return Case(backend, family, model, tokens, out.logits, hidden)
+    return tokens, out.logits, hidden
+
+
+@cache
+def _hooked(family: str) -> ModelAccess:
+    return load(f"tiny-{family}", backend="hooked", quiet=True)
 
 
 @pytest.fixture(scope="session", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def case(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest, model_of: Callable[..., ModelAccess]) -> Case:
     """One family under one kind of model."""
-    return _case(*request.param)
+    backend, family = request.param
+    return Case(
+        backend, family, model_of(family) if backend == "bridge" else _hooked(family), *_plain(family)
+    )
 
 
 @pytest.fixture(params=["bridge", "hooked"] if HAS_HOOKED else ["bridge"])

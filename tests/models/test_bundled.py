@@ -116,8 +116,13 @@ def test_its_weights_are_those_of_the_file(smollm2):
     """Dequantised by the `gguf` library alone, which stores queries and keys with their rotary halves interleaved."""
     import gguf
 
-    reader = gguf.GGUFReader(bundled.gguf_file())
-    stored = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    layers = (0, 13, 29)
+    read = {"token_embd", "output_norm", *(f"blk.{layer}" for layer in layers)}
+    stored = {
+        t.name: gguf.dequantize(t.data, t.tensor_type)
+        for t in gguf.GGUFReader(bundled.gguf_file()).tensors
+        if t.name.rpartition(".")[0] in read or ".".join(t.name.split(".")[:2]) in read
+    }
     hf: Any = smollm2.fresh_hf()
     state = {name: tensor.numpy() for name, tensor in hf.state_dict().items()}
     assert hf.config.tie_word_embeddings
@@ -132,7 +137,7 @@ def test_its_weights_are_those_of_the_file(smollm2):
         "input_layernorm": "attn_norm",
         "post_attention_layernorm": "ffn_norm",
     }
-    for layer in range(30):
+    for layer in layers:
         for here, there in names.items():
             np.testing.assert_array_equal(
                 state[f"model.layers.{layer}.{here}.weight"], stored[f"blk.{layer}.{there}.weight"]

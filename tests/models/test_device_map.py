@@ -51,7 +51,6 @@ def few():
 @pytest.mark.parametrize(
     ("family", "disk", "outside"),
     [
-        ("llama", (2, 3), ()),
         ("llama", (0, 5), OUTSIDE),
         pytest.param(
             "gpt2", (0, 1, 5), OUTSIDE, marks=pytest.mark.skipif(not NEWEST, reason="3.9 splits at boot")

@@ -13,8 +13,8 @@ from decision_phases.models.parts import part_parameters
     ("family", "shared"),
     [("gemma2", 0), ("gpt2", 0), ("mixtral", 0), ("falcon", 2)],
 )
-def test_parts_divide_a_block_except_for_a_norm_that_both_use(family, shared):
-    model = load(f"tiny-{family}", quiet=True)
+def test_parts_divide_a_block_except_for_a_norm_that_both_use(family, shared, model_of):
+    model = model_of(family)
     every = part_parameters(model, 1, "block")
     attention, mlp = (part_parameters(model, 1, part) for part in ("attention", "mlp"))
     assert not set(attention) & set(mlp)

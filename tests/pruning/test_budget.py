@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from decision_phases.errors import InputError
-from decision_phases.models import load
 from decision_phases.pruning import Budget, Unit, prune
 from decision_phases.pruning.budget import check_budget, find_budget, n_parameters
 from decision_phases.pruning.criteria import units_of
@@ -16,8 +15,8 @@ from decision_phases.readout import ask
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])
-def test_parameters_are_counted_as_they_are_in_the_model(family):
-    model = load(f"tiny-{family}", quiet=True)
+def test_parameters_are_counted_as_they_are_in_the_model(family, model_of):
+    model = model_of(family)
     blocks = n_parameters(model, units_of(model))
     hf = model.fresh_hf()
     inside = sum(
@@ -126,6 +125,6 @@ def test_one_block_is_always_left(tiny, facts):
     assert not setting.fits(units_of(tiny))
 
 
-def test_a_family_without_the_part_is_refused():
+def test_a_family_without_the_part_is_refused(model_of):
     with pytest.raises(InputError, match="has no attention to remove"):
-        check_budget(load("tiny-mamba", quiet=True), up_to=1, parts=["attention"])
+        check_budget(model_of("mamba"), up_to=1, parts=["attention"])

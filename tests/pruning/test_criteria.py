@@ -253,8 +253,8 @@ def test_cka_compares_streams_averaged_over_positions(tiny, some):
         assert ranking.scores[i] == pytest.approx(1 - debiased_cka(x, y), abs=1e-5)
 
 
-def test_the_mlp_of_a_parallel_block_starts_from_the_same_stream_as_its_attention(some):
-    model = load("tiny-gpt_neox", quiet=True)
+def test_the_mlp_of_a_parallel_block_starts_from_the_same_stream_as_its_attention(some, model_of):
+    model = model_of("gpt_neox")
     assert not model.capabilities.resid_mid
     encoded = ask(model, some)
     seen = capture(model, encoded, sites=("resid_pre", "mlp_out", "attn_out"))
@@ -412,8 +412,8 @@ def rank_data(model, some):
     return question_data(ask(model, some))
 
 
-def test_models_without_attention_are_ranked_by_block_only(some):
-    model = load("tiny-mamba", quiet=True)
+def test_models_without_attention_are_ranked_by_block_only(some, model_of):
+    model = model_of("mamba")
     with pytest.raises(InputError, match=r"has no attention to remove; use part='block'"):
         rank(model, some, by="cosine", part="joint")
     assert (

@@ -19,9 +19,9 @@ PARTS = (("self_attn", "input_layernorm"), ("mlp", "post_attention_layernorm")) 
 
 
 @pytest.fixture(scope="module")
-def wide():
+def wide(model_of):
     """In float64, where finite differences can be believed."""
-    return load("tiny-llama", dtype="float64", quiet=True)
+    return model_of("llama", "float64")
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ def test_taylor_scores_are_those_of_plain_gradients(on, wide, some, data_of):
             assert found[name].scores[place] == pytest.approx(float(value), rel=1e-6, abs=1e-6), name
 
 
-def test_taylor_scores_are_slopes_of_the_loss_by_finite_differences(some):
+def test_taylor_scores_are_slopes_of_the_loss_by_finite_differences(some, model_of):
     """Along w the slope is Σ w g, along w with the signs of w g it is Σ |w g|; GPT-2 is in float64 throughout."""
-    model = load("tiny-gpt2", dtype="float64", quiet=True)
+    model = model_of("gpt2", "float64")
     found = rank(model, some, by=["taylor", "taylor_vector"])
     data, hf, step = question_data(ask(model, some)), plain("gpt2"), 1e-5
     mean_loss(hf, data).backward()
@@ -216,8 +216,8 @@ def test_nothing_is_left_behind(some, monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["mixtral", "falcon"])
-def test_families_have_gradients_for_both_parts(family, some):
-    model = load(f"tiny-{family}", quiet=True)
+def test_families_have_gradients_for_both_parts(family, some, model_of):
+    model = model_of(family)
     names = ["taylor", "taylor_vector", "gradient_norm", "activation_gradient", "activation_taylor"]
     for ranking in rank(model, some, by=names, part="joint").values():
         assert ranking.scores.min() > 0, ranking.by

@@ -40,9 +40,17 @@ def test_the_planted_model_decides_where_it_was_planted(planted_setting):
     assert planted_setting.phases.decisive == (3, 4, 5)
 
 
+@pytest.fixture(scope="module")
+def every(planted_setting):
+    """The steps of every strategy, each knowing what those before it found."""
+    setting = replace(planted_setting, known={})
+    return {name: prune_one(setting, name) for name in DEFINED}
+
+
 @pytest.mark.parametrize("name", DEFINED)
-def test_protected_layers_are_never_removed(fresh, name):
-    for step in by_strategy(fresh, name):
+def test_protected_layers_are_never_removed(every, name):
+    assert every[name]
+    for step in every[name]:
         assert not {0, 5} & set(step.cut)
 
 
@@ -119,9 +127,8 @@ def test_numbers_of_a_step_are_those_of_reading_under_its_cut(tiny, facts):
             assert len(step.cut) == step.step
 
 
-def test_cuts_grow_by_one_block_a_step_and_searches_keep_their_value(fresh):
-    for name in DEFINED:
-        steps = prune_one(fresh, name)
+def test_cuts_grow_by_one_block_a_step_and_searches_keep_their_value(every):
+    for name, steps in every.items():
         for seed in {step.seed for step in steps}:
             own = [step for step in steps if step.seed == seed]
             assert [step.step for step in own] == list(range(len(own)))

@@ -82,7 +82,7 @@ def test_the_larger_spread_counts():
 @pytest.mark.parametrize(
     "draw", [lambda g, n: g.normal(0, 1, n), lambda g, n: g.laplace(0, 0.7, n)], ids=["normal", "laplace"]
 )
-@pytest.mark.parametrize("spread", [0.3, 1, 3, 10, 50])
+@pytest.mark.parametrize("spread", [0.3, 3, 50])
 def test_choices_differ_from_exact_ones_no_more_often_than_is_said(draw, spread):
     """Errors are shifted anew at each step. Where candidates differ by little beside them, nearly all are confirmed."""
     risk, wrong, chance, confirmed = 0.1, [], [], []

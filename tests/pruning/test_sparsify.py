@@ -37,9 +37,9 @@ def many():
 
 
 @pytest.fixture(scope="module")
-def double():
+def double(model_of):
     """The tiny Llama in float64, where references can be exact."""
-    return load("tiny-llama", dtype="float64", quiet=True)
+    return model_of("llama", "float64")
 
 
 def windows(model, texts):
@@ -140,8 +140,8 @@ def reference_without_attention(model, texts, under):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_can_be_made_sparse_and_is_itself_again_afterwards(family, texts, many):
-    model = load(f"tiny-{family}", quiet=True)
+def test_every_family_can_be_made_sparse_and_is_itself_again_afterwards(family, texts, many, model_of):
+    model = model_of(family)
     logits(model)  # RWKV divides its weights when it is first run
     before, intact = bits(model), logits(model)
     for spelled in ("wanda:2:4", "sparsegpt:0.5"):
@@ -210,9 +210,9 @@ def test_a_sparse_model_is_the_plain_one_with_these_zeros(tiny, texts):
     )
 
 
-def test_what_knows_more_of_the_inputs_changes_the_model_less(texts):
+def test_what_knows_more_of_the_inputs_changes_the_model_less(texts, model_of):
     """Outputs of the first MLP's matrices, whose inputs are equal under all methods."""
-    model = load("tiny-llama", dtype="float64", quiet=True)
+    model = model_of("llama", "float64")
     (down,) = (m for m in weight_matrices(model, 0) if "down_proj" in m.name)
     kept = []
     with torch.no_grad(), watching({down: lambda _, x: kept.append(x)}):
@@ -276,18 +276,21 @@ def test_zeros_are_counted_matrix_by_matrix(tiny):
 
 
 @pytest.mark.parametrize("family", ["mixtral", "rwkv"])
-def test_experts_by_the_tokens_routed_to_them_and_whole_models_again_for_every_block(family, many):
+def test_experts_by_the_tokens_routed_to_them_and_whole_models_again_for_every_block(
+    family, texts, many, model_of
+):
     """Neither can be computed in float64, so that equality is up to near ties."""
-    model = load(f"tiny-{family}", quiet=True)
-    found = sparsify(model, "wanda:0.5", texts=many, window=WINDOW, limit=None)
-    expected = arrays(reference(model, "wanda:0.5", many))
+    model = model_of(family)
+    read = many if family == "mixtral" else texts
+    found = sparsify(model, "wanda:0.5", texts=read, window=WINDOW, limit=None)
+    expected = arrays(reference(model, "wanda:0.5", read))
     for place, mask in arrays(found).items():
         assert (mask == (expected[place] != 0)).mean() > 0.999, place
     assert not any("gate.weight" in name for edit in found for name in edit.value.names)
 
 
-def test_an_expert_that_no_token_reaches_goes_by_its_weights():
-    model = load("tiny-mixtral", quiet=True)
+def test_an_expert_that_no_token_reaches_goes_by_its_weights(model_of):
+    model = model_of("mixtral")
     some = ["Is water wet?", "Is fire cold?"]
     with pytest.warns(
         UserWarning, match="none of the texts' tokens enters expert .*; wanda then goes by"

@@ -182,9 +182,9 @@ def weakened(encoded, part, layer, share):
 
 
 @pytest.mark.parametrize("scoring", ["letter", "cloze"])
-def test_the_local_estimate_is_the_slope_towards_removal(some, scoring):
+def test_the_local_estimate_is_the_slope_towards_removal(some, scoring, model_of):
     """By finite differences in float64: the block is taken away a little, and a little is added."""
-    model = load("tiny-gpt2", dtype="float64", quiet=True)
+    model = model_of("gpt2", "float64")
     encoded = ask(model, some, scoring=scoring)
     step = 1e-5
     for part in ("block", "attention", "mlp"):

@@ -8,14 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError, MissingPackageError
 from decision_phases.interventions import Array, Intervention, LowRank, insert, noise, skip, steer, weights
-from decision_phases.models import FAMILIES, load, tiny_hf
+from decision_phases.models import FAMILIES, bundled_folder, tiny_hf
 from decision_phases.models.matrices import weight_matrices
 from decision_phases.pruning.sparsity import sparsify
 from decision_phases.quantisation import Quantised, Scheme, compress, quantise, rounded
+from decision_phases.quantisation.result import ARTEFACT
 from decision_phases.repairs import COMPENSATIONS, FittedRepair, repair
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
@@ -173,8 +175,8 @@ def test_what_torchao_lacks_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_matrix_of_the_blocks_is_rounded_and_nothing_else(family):
-    model = load(f"tiny-{family}", quiet=True)
+def test_every_matrix_of_the_blocks_is_rounded_and_nothing_else(family, model_of):
+    model = model_of(family)
     said(model, Intervention())  # RWKV divides its weights when it is first run
     before = {name: p.detach().clone() for name, p in model.root.named_parameters()}
     intact = said(model, Intervention())
@@ -227,6 +229,10 @@ def test_weights_that_say_they_were_quantised_are_named_whatever_the_grid(tiny, 
     assert not report.is_artefact
     assert "The weights were quantised before (Q4_1, dequantised)" in str(report)
     assert "of the 46080 weights other than 0 lay on the grid of int4:16" in str(report)
+    assert "need not hold for weights of full precision" in str(report)
+    again = quantise(tiny, "int4:16", under=quantise(tiny, "int4:16")).report
+    assert again.is_artefact
+    assert "Q4_1, dequantised" in str(again)
 
 
 def test_counts_bytes_and_errors_are_those_of_the_weights(tiny):
@@ -289,8 +295,8 @@ def test_what_comes_back_is_a_value(tiny, tmp_path):
     assert type(skip(1) + found) is Intervention
 
 
-def test_half_precision_stays_half(tiny):
-    model = load("tiny-llama", dtype="bfloat16", quiet=True)
+def test_half_precision_stays_half(tiny, model_of):
+    model = model_of("llama", "bfloat16")
     found = quantise(model, "int4:16")
     with applied(model, found):
         assert model.dtype == torch.bfloat16
@@ -374,14 +380,19 @@ def test_weights_that_a_repair_trains_are_rounded_too(tiny, monkeypatch):
 
 
 @pytest.mark.model
-def test_the_bundled_model_was_quantised_on_the_grid_of_its_format(smollm2):
-    layers = [7]
-    report = quantise(smollm2, "int4:32:asymmetric", layers=layers).report
-    assert report.is_artefact
-    assert "Q4_1, dequantised" in str(report)
-    other = quantise(smollm2, "int8", layers=layers).report
-    assert other.share_on_grid < 0.05
-    assert "need not hold for weights of full precision" in str(other)
+def test_the_bundled_model_was_quantised_on_the_grid_of_its_format():
+    """Its weights as they lie in its folder."""
+    with safe_open(bundled_folder() / "model.safetensors", "pt") as file:
+        names = [name for name in file.keys() if ".7." in name and "norm" not in name]  # noqa: SIM118
+        own = [file.get_tensor(name).float() for name in names]
+    assert len(own) == 7
+    nonzero = sum(int((weight != 0).sum()) for weight in own)
+    share = {
+        spelled: sum(rounded(weight, Scheme.of(spelled)).on_grid for weight in own) / nonzero
+        for spelled in ("int4:32:asymmetric", "int8")
+    }
+    assert share["int4:32:asymmetric"] > ARTEFACT
+    assert share["int8"] < 0.05
 
 
 # -- what cannot be done -----------------------------------------------------------------------------------------

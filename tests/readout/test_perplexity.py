@@ -114,9 +114,9 @@ def test_a_perplexity_beyond_floats_is_infinite_and_its_log_is_not(tiny):
 
 
 @pytest.mark.parametrize("family", ["gemma2", "granite"])
-def test_losses_by_sequence_are_plain_cross_entropies(family):
+def test_losses_by_sequence_are_plain_cross_entropies(family, model_of):
     """Output transforms (soft cap, scale) count, and so do several targets in one sequence."""
-    model = load(f"tiny-{family}", quiet=True)
+    model = model_of(family)
     rows = [
         TokenSequence((5, 6, 7, 8), (1, 3), (9, 10), 0),
         TokenSequence((50, 60), (1,), (70,), 1),

@@ -207,16 +207,16 @@ def test_what_is_removed_besides_is_removed_in_the_dense_model_too(biased):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "gpt_neox"])
-def test_families_whose_attention_has_heads(family):
-    model = load(f"tiny-{family}", quiet=True)
+def test_families_whose_attention_has_heads(family, model_of):
+    model = model_of(family)
     under = sparsify(model, "magnitude:0.5")
     found = repair(model, under, method=ALL, **FEW)
     assert all(len(edit.value.data) == model.d_head for edit in found)
     assert found.fit.places[0].error_after < found.fit.places[0].error_before
 
 
-def test_in_float64_they_are_kept_so(sparse):
-    model = load("tiny-llama", dtype="float64", quiet=True)
+def test_in_float64_they_are_kept_so(sparse, model_of):
+    model = model_of("llama", "float64")
     assert all(v.dtype == np.float64 for v in vectors(repair(model, sparse, method=ALL, **FEW)).values())
 
 
@@ -323,8 +323,8 @@ def test_what_cannot_be_compensated(under, how, message, tiny, sparse, monkeypat
         repair(tiny, under or sparse, method=how, **FEW)
 
 
-def test_families_without_heads_and_edits_of_questions_are_refused(tiny, sparse):
-    model = load("tiny-mamba", quiet=True)
+def test_families_without_heads_and_edits_of_questions_are_refused(tiny, sparse, model_of):
+    model = model_of("mamba")
     name = next(iter(model.parameters(2)))
     with pytest.raises(
         InputError, match=r"outputs of single heads, which tiny-mamba \(MambaForCausalLM\) does not"

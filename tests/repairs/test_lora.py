@@ -46,8 +46,8 @@ def windows(model):
 
 
 @pytest.fixture(scope="module")
-def double():
-    return load("tiny-llama", dtype="float64", quiet=True)
+def double(model_of):
+    return model_of("llama", "float64")
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ def with_random_adapters(model, cut, **settings):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_merged_are_adapters_applied(family):
+def test_adapters_merged_are_adapters_applied(family, model_of):
     """Also where a family keeps queries, keys and values in one matrix, or its matrices the other way round."""
     exact = family != "mixtral"  # whose experts are computed in float32 at most
-    model = load(f"tiny-{family}", dtype="float64" if exact else "float32", quiet=True)
+    model = model_of(family, "float64" if exact else "auto")
     cut = MIXED if {"attention", "mlp"} <= model.skips else skip(1, 5)
     student, change = with_random_adapters(model, cut, neighbours=None)
     tokens = torch.arange(24).view(2, 12) * 7 % model.d_vocab
@@ -106,11 +106,11 @@ def test_a_part_that_is_gone_gets_no_adapter(double):
     assert "mlp" not in named[3]
 
 
-def test_only_what_is_targeted_gets_an_adapter(double):
+def test_only_what_is_targeted_gets_an_adapter(double, model_of):
     _, change = with_random_adapters(double, CUT, targets=("q_proj", "up_proj"))
     assert [edit.value.names for edit in change] == [("mlp.up_proj.weight", "self_attn.q_proj.weight")] * 4
     assert all(isinstance(held, LowRank) for edit in change for _, held in edit.value.parameters)
-    _, joint = with_random_adapters(load("tiny-gpt2", quiet=True), CUT, targets=("q",))
+    _, joint = with_random_adapters(model_of("gpt2"), CUT, targets=("q",))
     assert joint.edits[0].value.names == ("attn.k.weight", "attn.q.weight", "attn.v.weight")
 
 
@@ -237,8 +237,8 @@ def test_adapters_of_half_precision_are_trained_in_float32():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_it_is_trained_in_the_number_format_of_the_model(dtype):
-    model = load("tiny-llama", dtype=dtype, quiet=True)
+def test_it_is_trained_in_the_number_format_of_the_model(dtype, model_of):
+    model = model_of("llama", dtype)
     found = repair(model, CUT, method=short("lora_trajectory"), **FEW)
     kinds = {held.left.data.dtype.name for edit in found for _, held in edit.value.parameters}
     assert kinds == {"float32" if dtype == "bfloat16" else "float64"}
@@ -489,9 +489,9 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(settings, mess
         ("gpt2", skip(2, part="attention"), "the attention of a block of tiny-gpt2 .* cannot be left out"),
     ],
 )
-def test_models_that_cannot_be_trained_are_refused_before_anything_runs(family, cut, message):
+def test_models_that_cannot_be_trained_are_refused_before_anything_runs(family, cut, message, model_of):
     with pytest.raises(InputError, match=message):
-        repair(load(f"tiny-{family}", quiet=True), cut, method=short(), **FEW)
+        repair(model_of(family), cut, method=short(), **FEW)
 
 
 @pytest.mark.usefixtures("nothing_runs")
