@@ -141,9 +141,8 @@ def by_layer(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
 
 def by_size(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
     """Per decade of the exact value, over all variants, layers and texts: where second order stops to do."""
-    decade = pd.cut(every["exact"], list(s.BINS), right=False)
-    low = decade.map(lambda interval: interval.left).astype(float)
-    return grouped(every.assign(size=low).dropna(subset="size"), [*WHAT, "size"], s)
+    decade = pd.cut(every["exact"], list(s.BINS), right=False, labels=list(s.BINS[:-1]))
+    return grouped(every.assign(size=decade.astype(float)).dropna(subset="size"), [*WHAT, "size"], s)
 
 
 def by_severity(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
