@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import decision_phases as dp
+from decision_phases.stats import resample_weights
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             "cells": len(every),
             "sizes": records(sizes),
             "severities": records(by_severity(every, s)),
-            "deepest": records(at_the_end(errors, model.n_layers)),
+            "deepest": records(at_the_end(every, model.n_layers, s)),
         }
     )
     draw(every, errors, result, job.out / "figure.png")
@@ -97,7 +98,7 @@ def pairs(comparison: dp.SpaceComparison) -> pd.DataFrame:
             for space in spaces:
                 true = comparison.values(space, exact, kind=kind)
                 guess = comparison.values(space, estimate, kind=kind)
-                layers = np.broadcast_to(np.arange(comparison.n_layers)[:, None], true.shape)
+                layers, texts = np.indices(true.shape)
                 known = np.isfinite(true) & (true > 0)
                 rows.append(
                     pd.DataFrame(
@@ -106,6 +107,7 @@ def pairs(comparison: dp.SpaceComparison) -> pd.DataFrame:
                             "temperature": comparison.settings.temperature,
                             "kind": kind,
                             "layer": layers[known],
+                            "text": texts[known],
                             "space": space,
                             "estimate": estimate,
                             "of": exact,
@@ -150,9 +152,22 @@ def by_severity(every: pd.DataFrame, s: SimpleNamespace) -> pd.DataFrame:
     return grouped(every, ["variant", "kind", *WHAT], s)
 
 
-def at_the_end(errors: pd.DataFrame, n_layers: int) -> pd.DataFrame:
-    """What accumulates until the last layer."""
-    return errors[(errors["kind"] == "accumulated") & (errors["layer"] == n_layers - 1)]
+def at_the_end(every: pd.DataFrame, n_layers: int, s: SimpleNamespace) -> pd.DataFrame:
+    """What accumulates until the last layer: means, and their ratio with an interval over texts."""
+    last = every[(every["kind"] == "accumulated") & (every["layer"] == n_layers - 1)]
+    found = []
+    for name, own in last.groupby(["variant", *WHAT], sort=False):
+        exact, guess = own["exact"].to_numpy(), own["guess"].to_numpy()
+        weights = resample_weights(len(own), s.N_BOOT, seed=s.SEED)
+        low, high = np.quantile((weights @ guess) / (weights @ exact), [0.025, 0.975])
+        means = {
+            "n": len(own),
+            "exact": exact.mean(),
+            "guess": guess.mean(),
+            "ratio": guess.mean() / exact.mean(),
+        }
+        found.append(dict(zip(["variant", *WHAT], name, strict=True)) | means | {"low": low, "high": high})
+    return pd.DataFrame(found)
 
 
 def grouped(rows: pd.DataFrame, keys: list[str], s: SimpleNamespace) -> pd.DataFrame:

@@ -11,6 +11,7 @@ PARTS = ("attention", "mlp")
 DROPPED = (1, 2, 4, 8)  # sublayers or blocks removed, evenly spaced
 EDGES = 2  # layers at either end that are never among these
 CLOSE = 0.1  # an estimate is close if it is within this share of the exact value
+N_BOOT = 2000
 BINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the exact value
 
 # The same on a small random model, as a check that the scripts still work.

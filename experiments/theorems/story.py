@@ -39,7 +39,8 @@ def tell(r: dict[str, Any]) -> str:
         f"blocks dropped. An estimate is *close* if it is within {r['close']:.0%} of the exact value.",
         *[text for temperature in r["temperatures"] for text in _at(r, temperature)],
         "The exact values and the estimates come of the same logits, so their ratio is not touched by rounding of these. "
-        "Every text counts once a layer and intervention; these are not independent, so no intervals are given here.",
+        "In the first tables every text counts once a layer and intervention; these are not independent, so no intervals are "
+        "given there.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -66,7 +67,10 @@ def _at(r: dict[str, Any], temperature: float) -> list[str]:
     for variant in dict.fromkeys(row["variant"] for row in dropped):
         cells = {_key(row): row for row in dropped if row["variant"] == variant}
         shown = [
-            f"{cells[key]['guess']:.2g} / {cells[key]['exact']:.2g}" if key in cells else "–" for key in NAMES
+            "–"
+            if (end := cells.get(key)) is None
+            else f"{end['exact']:.2g}: {end['ratio']:.2f} [{end['low']:.2f}, {end['high']:.2f}]"
+            for key in NAMES
         ]
         table.append(f"| {variant} | {' | '.join(shown)} |")
     return [
@@ -74,7 +78,8 @@ def _at(r: dict[str, Any], temperature: float) -> list[str]:
         "The exact value up to which most estimates of each decade are close, how many are close below and above it, and "
         "the ratio above (medians of the decades, weighted by number):",
         "\n".join(lines),
-        "What accumulates until the last layer, mean estimate / mean exact value:",
+        "What accumulates until the last layer: the mean exact value, and the mean estimate as a share of it (95% interval "
+        "over texts):",
         "\n".join(table),
     ]
 
