@@ -52,9 +52,9 @@ def run(ctx: click.Context, /, **_: Any) -> None:
       decision-phases run --questions mine.jsonl --scoring cloze --shots 2
       decision-phases run --resume --out runs/360m --model HuggingFaceTB/SmolLM2-360M --limit all
 
-    The folder holds report.html, summary.json, decisions.parquet, pruning.parquet, manifest.json and figures/. Ctrl-C
-    keeps what is finished, writes the report of it and says how to continue. --skip and its like belong to
-    `decision-phases read`: pruning starts from the intact model.
+    The folder holds report.html, summary.json, decisions.parquet, pruning.parquet, pictures.json, manifest.json and
+    figures/. Ctrl-C keeps what is finished, writes the report of it and says how to continue. --skip and its like
+    belong to `decision-phases read`: pruning starts from the intact model.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     finish(ctx, DEFAULT_STRATEGIES)
 

@@ -28,7 +28,7 @@ class TestRun:
         assert result.exit_code == 0, result.output
         assert {path.name for path in folder.iterdir()} == {
             "summary.json", "decisions.parquet", "pruning.parquet", "manifest.json", "report.html", "figures",
-            "pruning", "results",
+            "pictures.json", "pruning", "results",
         }  # fmt: skip
         assert (folder / "figures" / "margin_by_layer.png").stat().st_size > 0
         assert json.loads((folder / "manifest.json").read_text())["complete"] is True
