@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from type_checks import check
 
 TESTS = Path(__file__).parent
@@ -26,6 +27,8 @@ check(
 )
 
 from decision_phases.models import ModelAccess, load, loading  # noqa: E402 - after the hook
+from decision_phases.plots import save_figure  # noqa: E402
+from decision_phases.report import figures  # noqa: E402
 
 torch.set_num_threads(1)
 FROM_HF = loading._from_hf
@@ -80,6 +83,12 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return FROM_HF(source, *given, consume=consume)
 
     monkeypatch.setattr(loading, "_from_hf", find)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of a run are composed, but nothing is on them when they are saved, which takes longest."""
+    monkeypatch.setattr(figures, "save_figure", lambda _, path: save_figure(Figure(figsize=(0.1, 0.1)), path))
 
 
 @pytest.fixture(scope="session")

@@ -54,9 +54,10 @@ def test_every_workload_against_every_baseline(engine: ModuleType, tmp_path: Pat
     assert all(f"{row['ratio']:.1f}" in text for row in rows)
 
 
-def test_where_the_time_goes(engine: ModuleType, tmp_path: Path) -> None:
+def test_where_the_time_goes(engine: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import where  # type: ignore[import-not-found]
 
+    monkeypatch.setattr(where.settings, "RATE_SECONDS", 0.05)
     given = [
         "--model",
         "tiny-llama",

@@ -6,26 +6,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from matplotlib.figure import Figure
 
 from decision_phases.cli import main
-from decision_phases.plots import save_figure
-from decision_phases.report import figures
 
 SMALL = ("--model", "tiny-llama", "--limit", "40", "--up-to", "2", "--draws", "2", "--threads", "1")
 Type = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def blank_figures(small_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure is drawn: that takes half the time of a small run, and `small_run` has them."""
-
-    monkeypatch.setattr(figures, "save_figure", lambda _, path: save_figure(Figure(figsize=(0.1, 0.1)), path))
-
-
-@pytest.fixture(autouse=True)
-def same_models(loaded_once: None) -> None:
-    """Commands load a tiny model once."""
+def quickly(small_run: object, loaded_once: None, blank_figures: None) -> None:
+    """Commands load a tiny model once, and draw no figures, which `small_run` has."""
 
 
 @pytest.fixture

@@ -88,8 +88,11 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
 
 @pytest.mark.browser
 def test_no_page_asks_the_network(page_of, pages, site):
+    """Of the pages of the reference, which are all made alike, some."""
     visit, trouble = page_of
-    for page in pages:
+    made = [page for page in pages if "generated" in page.relative_to(site).parts]
+    assert len(made) > 20
+    for page in [*(page for page in pages if page not in made), *made[::4]]:
         visit(str(page.relative_to(site)))
     assert trouble == []
 

@@ -1,6 +1,7 @@
 """What is exported says, when it is loaded again, what the model under the intervention said."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError, ParityError
 from decision_phases.exports import export, mergekit_recipe
+from decision_phases.exports.check import check
 from decision_phases.exports.shorten import shortened
 from decision_phases.interventions import Intervention, insert, noise, skip, steer, weights, zero
 from decision_phases.models import FAMILIES, load, tiny_hf
@@ -216,12 +219,20 @@ def test_an_interrupted_export_leaves_nothing(tiny, tmp_path, monkeypatch):
     assert left(tmp_path) == []
 
 
-def test_a_process_that_cannot_load_the_folder_says_why(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "decision_phases.exports.folder._write",
-        lambda hf, model, folder: (folder / "config.json").write_text("{}"),
-    )
-    with pytest.raises(ParityError, match=r"cannot be loaded again: .*Error"):
+def test_a_folder_that_cannot_be_loaded_is_an_error_of_the_process(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"tokens": TOKENS, "logits": torch.zeros(2, 20, 5)}, tmp_path / "reference.safetensors")
+    with pytest.raises(ValueError, match="model_type"):
+        check(tmp_path, tmp_path / "reference.safetensors")
+
+
+def test_a_process_that_fails_says_why(tiny, tmp_path, tmp_path_factory, monkeypatch):
+    """A stand-in for Python, which takes seconds to start."""
+    failing = tmp_path_factory.mktemp("bin") / "python"
+    failing.write_text("#!/bin/sh\necho 'Traceback' >&2\necho \"ValueError: $3 is broken\" >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(failing))
+    with pytest.raises(ParityError, match=r"cannot be loaded again: ValueError: .* is broken$"):
         export(tiny, skip(2), tmp_path / "short")
     assert left(tmp_path) == []
 

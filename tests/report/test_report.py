@@ -262,6 +262,7 @@ def test_option_frequency_within_categories_is_embedded(category_folder):
     np.testing.assert_allclose(frequencies["distance"][23], (0.0 + 0.25 + 0.25) / 3, atol=1e-4)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_at_most_twelve_categories_are_drawn_and_the_others_named(category_folder):
     entry = summary_of(category_folder)["option_frequency_by_category"]["animals"]
     many = {f"c{k:02d}": entry for k in range(14)}
@@ -272,6 +273,7 @@ def test_at_most_twelve_categories_are_drawn_and_the_others_named(category_folde
     assert "option_frequency_by_category" in [path.stem for path in write_figures(category_folder)]
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_removed_layers_have_no_option_frequency(category_folder):
     entries = summary_of(category_folder)["option_frequency_by_category"]
     for entry in entries.values():

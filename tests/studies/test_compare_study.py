@@ -64,6 +64,7 @@ def test_the_numbers_are_those_of_pruning_by_hand(folder, by_hand):
     np.testing.assert_allclose(rows["kl"], by_hand.to_pandas()["kl"], atol=1e-7)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_report_and_figures_tell_it(folder):
     page = write_report(folder).read_text("utf-8")
     assert 'id="comparison"' in page

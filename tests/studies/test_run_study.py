@@ -139,6 +139,7 @@ def test_the_manifest_is_complete(folder, tiny):
     assert manifest["arguments"]["up_to"] == 2
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_the_report_can_be_written_from_it(folder):
     assert write_report(folder).stat().st_size > 10_000
     assert len(write_figures(folder)) >= 3
