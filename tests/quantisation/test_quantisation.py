@@ -13,7 +13,7 @@ from safetensors import safe_open
 from decision_phases.engine import applied
 from decision_phases.errors import InputError, MissingPackageError
 from decision_phases.interventions import Array, Intervention, LowRank, insert, noise, skip, steer, weights
-from decision_phases.models import FAMILIES, bundled_folder, tiny_hf
+from decision_phases.models import FAMILIES, bundled_folder, load, tiny_hf
 from decision_phases.models.matrices import weight_matrices
 from decision_phases.pruning.sparsity import sparsify
 from decision_phases.quantisation import Quantised, Scheme, compress, quantise, rounded
