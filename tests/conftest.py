@@ -1,5 +1,6 @@
 """What all tests share: one thread, no network, small random models."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -41,13 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     That is what loads, hooks and calls its models, not what is computed of what these give.
     """
     names = ("engine/test_applied.py", "engine/test_capture.py", "engine/test_generating.py", "engine/test_planner.py",
-             "engine/test_shared_text.py", "readout/test_read.py")  # fmt: skip
+             "readout/test_read.py")  # fmt: skip
     below = {TESTS / "interventions", *(TESTS / name for name in names)}
     for item in items:
         runs_models = {"tiny", "model_of"} & set(getattr(item, "fixturenames", ()))
         within_models = item.path.parent == TESTS / "models" and item.path.name != "test_bundled.py"
         if within_models or (runs_models and below & {item.path, *item.path.parents}):
             item.add_marker("tl")
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look again and again at what stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ ASKED = (
     {"scoring": "letter", "shots": 3},
 )
 SHARING = sorted(set(FAMILIES) - {"mamba", "rwkv"})
-SET = questions("facts", limit=5)
+SET = questions("facts", limit=8)
 # Every scoring on one family, and on the others what comes in both ways: examples before, options behind.
 CASES = [("llama", asked) for asked in ASKED] + [
     (family, ASKED[1]) for family in SHARING if family != "llama"

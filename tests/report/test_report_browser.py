@@ -275,9 +275,8 @@ def test_option_frequency_within_categories_follows_the_pointer(visit, category_
 @pytest.mark.parametrize("width", [320, 375, 1200])
 def test_categories_fit_the_width(visit, category_folder, width):
     page = visit(category_folder, width)
-    opened = page.evaluate("[...document.querySelectorAll('summary')].map(summary => summary.click()).length")
-    assert opened > 5
-    assert page.locator("details:not([open])").count() == 0
+    for summary in page.locator("summary").all():
+        summary.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
