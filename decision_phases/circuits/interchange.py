@@ -154,9 +154,8 @@ class CausalTransition:
         """The two transitions."""
         where = f", under {self.under}" if self.under else ""
         low, high = self.ci or ("undefined", "undefined")
-        own = (
-            f"the answer follows the residual from layer {self.transition} on (95% interval {low} to {high})"
-        )
+        of = "" if self.share == 1 else f", of the {self.share:.0%} of resamples that have one"
+        own = f"the answer follows the residual from layer {self.transition} on (95% interval {low} to {high}{of})"
         if self.transition is None:
             own = "the answer does not come to follow the residual"
         seen = f"the logit lens sees the decision from layer {self.lens.transition} on"

@@ -1,6 +1,7 @@
 """The parts of a margin: they add up to it in every family, and each is what it says."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -201,6 +202,20 @@ def test_tables_and_intervals(double):
     figure = found.plot()
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["adds to the logit margin", "head"]
     assert "logit margin" in str(found)
+
+
+def test_questions_of_fewer_options_are_attributed_as_by_themselves(double):
+    """The rival is never an option that is not there."""
+    four, others = QUESTIONS[:2], QUESTIONS[2:]
+    two = [replace(q, options=(q.options[q.answer], q.options[q.answer - 1]), answer=0) for q in others]
+    settings = {"scoring": "first_token", "template": "question_answer"}
+    with InDouble():
+        both, *alone = (
+            dp.attribute(double("llama"), some, **settings) for some in ([*four, *two], four, two)
+        )
+    np.testing.assert_allclose(both.values, np.concatenate([one.values for one in alone]), rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(both.rival, np.concatenate([one.rival for one in alone]))
+    np.testing.assert_array_equal(both.rival[2:], [1, 1])
 
 
 def test_a_store_gives_the_same_again(double, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Where an answer follows a residual, and what brings a pruned model's decision back."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ import decision_phases as dp
 from decision_phases.circuits.restoring import _random_cuts, wrong_prompts
 from decision_phases.engine import applied
 from decision_phases.models import InDouble
+from decision_phases.readout.phases import locate
 
 QUESTIONS = dp.questions("facts").limit(12, seed=1)
 
@@ -29,10 +31,11 @@ def test_the_planted_transition_is_where_the_head_is(planted, planted_pairs):
     assert [axes.get_ylabel() for axes in found.plot().axes] == ["mean margin"]
 
 
-def test_interchange_by_hand(double, pairs):
+@pytest.mark.parametrize("under", [dp.Intervention(), dp.skip(4)])
+def test_interchange_by_hand(double, pairs, under):
     """Both directions, each by itself through the whole model."""
     model = double("llama")
-    found = dp.causal_transition(model, pairs)
+    found = dp.causal_transition(model, pairs, under=under)
     clean, corrupted = pairs.sides
     kept = {}
     for name, side in (("clean", clean), ("corrupted", corrupted)):
@@ -44,13 +47,13 @@ def test_interchange_by_hand(double, pairs):
             sequence = base.sequences[i].__class__(
                 base.sequences[i].tokens, base.sequences[i].read, (), 0, spans=base.sequences[i].spans
             )
-            with torch.no_grad(), applied(model, patched, [sequence]):
+            with torch.no_grad(), applied(model, under + patched, [sequence]):
                 logits = model.logits(torch.tensor([sequence.tokens]))[0, -1]
             p = torch.softmax(logits[list(pairs.tokens[i])], dim=0)
             values.append(sign * float(p[0] - p[1]))
         assert found.margin[i, 3] == pytest.approx(np.mean(values), abs=1e-6)
-    assert (found.follows[:, 5] == 1).all()
-    assert (found.follows + found.stays <= 1).all()
+    assert (found.follows[:, 5] == 1).all() or under
+    assert not (found.follows + found.stays > 1).any()
 
 
 def test_the_lens_is_that_of_both_prompts(double, pairs):
@@ -59,10 +62,33 @@ def test_the_lens_is_that_of_both_prompts(double, pairs):
     own = [dp.read(model, side, under=dp.skip(1)) for side in pairs.sides]
     np.testing.assert_allclose(found.lens_margin, (own[0].margin + own[1].margin) / 2)
     assert found.lens.n_questions == 2 * len(pairs)
+    golds = np.concatenate([decisions.gold for decisions in own])
+    assert found.lens == locate(np.concatenate([decisions.scores for decisions in own]), golds, seed=0)
     assert found.survivors == (0, 2, 3, 4, 5)
     assert np.isnan(found.margin[:, 1]).all()
     if found.transition is not None and found.lens.transition is not None:
         assert found.lead == found.lens.transition - found.transition
+
+
+def test_the_transition_and_its_interval_are_those_of_resampled_pairs(double, pairs, monkeypatch):
+    """Of pairs that cross at layers 1 to 4; layer 0 removed, so that intact layers are told apart from survivors."""
+    lens = dp.causal_transition(double("llama"), pairs, under=dp.skip(0))
+    made = (
+        np.where(np.arange(6) >= np.arange(8)[:, None] % 4 + 1, 1.0, -1.0) * np.linspace(0.5, 1.5, 8)[:, None]
+    )
+    found = replace(lens, margin=made)
+    rows = np.random.default_rng(9).integers(8, size=(4000, 8))
+    drawn = [next(k for k in range(1, 7) if (mean[k:] > 0).all()) for mean in made[rows].mean(axis=1)]
+    assert found.transition == next(k for k in range(1, 6) if made.mean(axis=0)[k] > 0)
+    assert found.ci == tuple(np.quantile(drawn, [0.025, 0.975], method="inverted_cdf"))
+    assert found.ci[0] < found.transition <= found.ci[1]
+    assert "resamples" not in str(found)
+    for seen, lead in ((5, 5 - found.transition), (None, None)):
+        monkeypatch.setattr(type(found.lens), "transition", seen)
+        assert found.lead == lead
+    unsure = replace(found, margin=made - 1)
+    assert 0 < unsure.share < 1
+    assert f"of the {unsure.share:.0%} of resamples" in str(unsure) or unsure.transition is None
 
 
 def test_a_cut_that_takes_the_head_leaves_no_transition(planted, planted_pairs):
@@ -86,6 +112,15 @@ def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
     assert {cell.layer for cell in given.cells if cell.site == "attn_out"} == {0, 1, 3, 5}
     assert [cell.layer for cell in given.cells if found.by_construction(cell)] == [5]
     assert given.check == pytest.approx(0, abs=1e-6)
+    sure = replace(found, dense=found.dense + 5)
+    lost = (sure.dense - given.pruned).mean()
+    assert sure.lost().low > 0
+    for told, gained in (
+        (sure.specific(), given.own - given.wrong),
+        (sure.recovered(), given.own - given.pruned[:, None]),
+        (sure.recovered(wrong=True), given.wrong - given.pruned[:, None]),
+    ):
+        np.testing.assert_allclose(told.estimate, gained.mean(axis=0) / lost, atol=1e-9)
     rows = found.to_pandas().query("cut == 'given' and site == 'resid_post'").set_index("layer")
     assert (rows.loc[2:, "gain"] > rows.loc[2:, "wrong_gain"]).all()
     assert len(found.random) == 1
@@ -95,7 +130,7 @@ def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
 
 def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
     model = double("llama")
-    for cut in (dp.skip(1, 3), dp.skip(2, part="attention") + dp.skip(4, part="mlp")):
+    for cut in (dp.skip(1, 3), dp.skip(2, part="attention") + dp.skip(5, part="mlp")):
         with InDouble():
             found = dp.restore(model, QUESTIONS, cut, sites=["mlp_out"], layers=[0], draws=0)
         assert found.given.check == pytest.approx(0, abs=1e-9)
@@ -103,6 +138,12 @@ def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
     assert (
         dp.restore(model, QUESTIONS, dp.skip(5), sites=["mlp_out"], layers=[0], draws=0).given.check is None
     )
+
+
+def test_the_check_of_the_machinery_can_fail(double, monkeypatch):
+    monkeypatch.setattr("decision_phases.circuits.restoring._whole_residuals", lambda *given: [given[2]])
+    found = dp.restore(double("llama"), QUESTIONS, dp.skip(1), sites=["mlp_out"], layers=[0], draws=0)
+    assert found.given.check == abs(found.given.pruned - found.dense).max() > 1e-3
 
 
 def test_streams_behind_the_cut_are_no_evidence(double, pairs):
@@ -156,7 +197,10 @@ def test_every_place_is_the_dense_activation_in_the_pruned_model(double):
     rival = intact.argmax(axis=1)
     for column, cell in enumerate(found.given.cells):
         for source, margins in ((kept, found.given.own), (kept.reordered(order), found.given.wrong)):
-            scores = dp.read(model, encoded, under=cut + dp.patch(cell.site, cell.layer, source)).final.scores
+            final = dp.read(model, encoded, under=cut + dp.patch(cell.site, cell.layer, source)).final
+            scores = final.scores
+            if source is kept:
+                np.testing.assert_array_equal(found.given.correct[:, 1 + column], final.correct)
             rows = np.arange(12)
             np.testing.assert_allclose(
                 margins[:, column], scores[rows, encoded.gold] - scores[rows, rival], rtol=0, atol=1e-6

@@ -8,7 +8,7 @@ import pytest
 
 import decision_phases as dp
 from decision_phases.circuits.matching import letter_p, match
-from decision_phases.circuits.paired import some_of
+from decision_phases.circuits.paired import LetterBinding, some_of
 
 
 def largest(n, allowed):
@@ -61,6 +61,8 @@ def test_letters_that_follow_are_told_from_a_favourite():
     assert letter_p(gold, gold, four, seed=0) == pytest.approx(1 / 2001)
     assert letter_p(np.zeros(60, int), gold, four, seed=0) == 1.0
     assert letter_p(rng.integers(4, size=60), gold, four, seed=0) > 0.05
+    counts = np.repeat([2, 4], 30)
+    assert letter_p(counts - 2, counts - 2, counts, seed=0) == 1.0  # one letter for each number of options
     mixed = np.repeat([2, 4], 30)  # letters are dealt among questions with as many options
     assert letter_p(gold % mixed, gold % mixed, mixed, seed=0) < 0.01
 
@@ -125,6 +127,38 @@ def test_a_model_that_binds_no_letters_makes_letters_not_testable(tiny, kind):
         dp.patch_sweep(tiny, found)
 
 
+def test_letters_are_bound_only_if_they_are_in_both_forms():
+    assert LetterBinding((0.9, 0.9), (0.01, 0.01)).binds
+    assert not LetterBinding((0.9, 0.3), (0.01, 0.4)).binds
+    assert not LetterBinding((0.3, 0.9), (0.4, 0.01)).binds
+
+
+def test_a_letter_pair_is_right_in_both_forms_among_the_symbols_of_both(tiny, monkeypatch):
+    """Question 0 is wrong in its second form; in the first form of question 1 a symbol of the other is ahead."""
+    import decision_phases.circuits.letter_pairs as module
+
+    calls = []
+
+    def nearly_right(model, encoded, tokens):
+        logits = np.zeros((len(encoded), max(map(len, tokens))))
+        for i, named in enumerate(tokens):
+            own = encoded.option_ids[i]
+            logits[i, named.index(own[encoded.gold[i]])] = 1.0
+            if (len(calls), i) == (1, 0):
+                logits[i, named.index(own[encoded.gold[i] - 1])] = 2.0
+            if (len(calls), i) == (0, 1):
+                logits[i, next(k for k, token in enumerate(named) if token not in own)] = 2.0
+        calls.append(encoded)
+        return logits
+
+    monkeypatch.setattr(module, "read_answers", nearly_right)
+    asked = dp.questions("facts").limit(40)
+    found = dp.pairs(tiny, asked, kind="symbol")
+    assert found.dropped["the model is wrong about one of its two forms"] == 2
+    assert found.letters.accuracy == (1.0, 39 / 40)
+    assert not {asked[0].text, asked[1].text} & {q.text for q in found.clean.questions}
+
+
 @pytest.mark.parametrize("kind", ["letter_order", "symbol"])
 def test_a_model_that_binds_letters_has_letter_pairs(tiny, kind, monkeypatch):
     """Planted: answers are read as if the right letter were always ahead."""
@@ -156,6 +190,11 @@ def test_pairs_of_your_own_are_checked(tiny):
     short, long = int(np.argmin(lengths)), int(np.argmax(lengths))
     with pytest.raises(dp.InputError, match=f"have {lengths[short]} and {lengths[long]} tokens"):
         dp.Pairs.of(some_of(encoded, [short]), some_of(encoded, [long]))
+    one, (sequence,) = some_of(encoded, [short]), some_of(encoded, [short]).sequences
+    start, stop = sequence.spans["question"]
+    moved = replace(sequence, spans={**sequence.spans, "question": (start - 1, stop - 1)})
+    with pytest.raises(dp.InputError, match="pair 0 is not aligned"):
+        dp.Pairs.of(one, replace(one, sequences=(moved,)))
     with pytest.raises(dp.InputError, match="same answer"):
         dp.Pairs.of(some_of(encoded, [short]), some_of(encoded, [short]))
     with pytest.raises(dp.InputError, match="1 clean and 2 corrupted"):

@@ -159,15 +159,15 @@ def test_answered_is_ahead_of_all_options_not_of_one(double, pairs):
 
 @pytest.mark.parametrize("site", ALL)
 def test_a_gradient_is_the_slope_of_small_patches(double, pairs, site):
-    """Against differences: the activation moved a thousandth of the way, in both directions."""
+    """Against differences: the activation moved a thousandth of the way, in both directions, intact and in a cut."""
     model = double("llama")
     clean, corrupted = pairs.sides
-    none, step = dp.Intervention(), 1e-3
+    under, step = dp.skip(4) if site in ("resid_pre", "resid_mid", "mlp_out") else dp.Intervention(), 1e-3
     with InDouble():
         foretold = dp.attribution_patching(
-            model, pairs, sites=[site], layers=[3], positions=("answer", "question")
+            model, pairs, sites=[site], layers=[3], positions=("answer", "question"), under=under
         )
-        taken, known = (sources_of(model, side, none, foretold.cells) for side in (clean, corrupted))
+        taken, known = (sources_of(model, side, under, foretold.cells) for side in (clean, corrupted))
     for column, cell in list(enumerate(foretold.cells))[::2]:
         head = None if cell.head < 0 else cell.head
         new, old = (side.at(cell).rows(cell.site, cell.layer, head) for side in (taken, known))
@@ -179,7 +179,7 @@ def test_a_gradient_is_the_slope_of_small_patches(double, pairs, site):
                 head=head, positions=cell.position,
             )  # fmt: skip
             with InDouble():
-                (run,) = evaluate(model, corrupted, [moved], [AnswerObserver(pairs.tokens)])
+                (run,) = evaluate(model, corrupted, [under + moved], [AnswerObserver(pairs.tokens)])
             ends.append(run["answers"][:, 0] - run["answers"][:, 1])
         slope = (ends[0] - ends[1]) / (2 * step)
         np.testing.assert_allclose(

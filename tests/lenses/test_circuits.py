@@ -150,21 +150,40 @@ def test_what_reports_is_measured_on_what_did_not_find_it(tiny, split):
 # -- ablation ---------------------------------------------------------------------------------------------------------
 
 
-def test_mean_ablation_writes_means_over_the_reference(tiny):
+@pytest.mark.parametrize("under", [Intervention(), skip(1)])
+def test_mean_ablation_writes_means_over_the_reference(tiny, under):
     few = ask(tiny, questions("facts").limit(6))
     other = ask(tiny, questions("facts").limit(9, seed=2))
-    there = components_of(tiny)
+    there = components_of(tiny, under)
     made = make_ablation(
-        tiny, "mean", Circuit(there, there), reference=other, inputs=few, under=Intervention(), seed=0
+        tiny, "mean", Circuit(there, there), reference=other, inputs=few, under=under, seed=0
     )
-    kept = capture(tiny, other, sites=["head_out", "mlp_out"], layers=[2], positions="all")
-    by_hand = mean("head_out", 2, kept.mean("head_out", 2)[3], head=3, positions="all") + mean(
-        "mlp_out", 2, kept.mean("mlp_out", 2), positions="all"
+    kept = capture(tiny, other, sites=["head_out", "mlp_out"], layers=[2], positions="all", under=under)
+    by_hand = (
+        under
+        + mean("head_out", 2, kept.mean("head_out", 2)[3], head=3, positions="all")
+        + mean("mlp_out", 2, kept.mean("mlp_out", 2), positions="all")
     )
     both = made.without([Component(2, 3), Component(2)])
     a, b = (run["final"].scores for run in evaluate(tiny, few, [both, by_hand], [FinalObserver()]))
     np.testing.assert_allclose(a, b, atol=1e-4)
-    assert np.abs(a - read(tiny, few).final.scores).max() > 1e-3
+    assert np.abs(a - read(tiny, few, under=under).final.scores).max() > 1e-3
+
+
+@pytest.mark.parametrize("under", [Intervention(), skip(1)])
+def test_resample_ablation_writes_what_others_have_in_the_same_model(reader, reading, under):
+    few = ask(reader, reading[:8])
+    there = components_of(reader, under)
+    made = make_ablation(
+        reader, "resample", Circuit(there, there), reference=few, inputs=few, under=under, seed=2
+    )
+    settings = {"sites": ["head_out", "mlp_out"], "layers": [2, 3], "positions": "all", "under": under}
+    kept = capture(reader, few, **settings).reordered(others_of_equal_length(few, 2))
+    by_hand = [
+        patch("head_out", 3, kept, head=1, positions="all"), patch("mlp_out", 2, kept, positions="all"),
+    ]  # fmt: skip
+    for one, edit in zip((Component(3, 1), Component(2)), by_hand, strict=True):
+        assert made.without([one]) == under + edit
 
 
 def test_resample_ablation_takes_another_question_of_equal_length(reader, reading):
@@ -267,6 +286,8 @@ def test_overlap_that_only_comes_from_depth_is_not_significant(planted):
     compared = compare_circuits(replace(found, circuit=whole), replace(found, circuit=whole), bands=3)
     assert (compared.jaccard, compared.expected, compared.p_value) == (1.0, 1.0, 1.0)
     assert jaccard(late.ravel(), ~late.ravel()) == 0.0
+    whole, half = np.array([True, True, False, False]), np.array([True, False, False, False])
+    assert jaccard(whole, half) == jaccard(half, whole) == 0.5
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
