@@ -43,7 +43,7 @@ def test_the_folder_holds_everything(folder):
     kept = {path for path in folder.rglob("*") if path.is_file() and "results" not in path.parts}
     files = [f"pruning/{where}{name.replace(':', '-')}.json" for where in ("", "split-1/") for name in NAMES]
     assert {path.relative_to(folder).as_posix() for path in kept} == {
-        "manifest.json", "summary.json", "decisions.parquet", "pruning.parquet", "comparison.json",
+        "manifest.json", "summary.json", "decisions.parquet", "pictures.json", "pruning.parquet", "comparison.json",
         "comparison.parquet", *files,
     }  # fmt: skip
     assert json.loads((folder / "manifest.json").read_text())["complete"] is True
