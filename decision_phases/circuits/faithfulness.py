@@ -135,9 +135,13 @@ class Faithfulness:
     def __str__(self) -> str:
         """A line."""
         low, high = self.interval()
+        ends = (
+            "(no interval: ablation's cost is not told from none)"
+            if np.isnan(low)
+            else f"[{low:.2f}, {high:.2f}]"
+        )
         return (
-            f"{len(self.circuit)} components keep {self.faithfulness:.2f} [{low:.2f}, {high:.2f}] of the {self.metric} "
-            f"on {len(self.whole)} questions of {self.questions} ({self.ablation} ablation); completeness "
+            f"{len(self.circuit)} components keep {self.faithfulness:.2f} {ends} of the {self.metric} on {len(self.whole)} questions of {self.questions} ({self.ablation} ablation); completeness "
             f"{self.completeness:.2f}"
         )
 

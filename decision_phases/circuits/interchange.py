@@ -14,6 +14,7 @@ from scipy.special import softmax
 from decision_phases.circuits.answers import AnswerObserver
 from decision_phases.circuits.cells import Cell, cells_of, sources_of
 from decision_phases.circuits.paired import Pairs
+from decision_phases.circuits.recovery import N_BOOT, TAILS
 from decision_phases.engine import Store, evaluate
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
@@ -25,10 +26,6 @@ from decision_phases.tasks import EncodedQuestions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-N_BOOT = 2000
-CONFIDENCE = 0.95
-_TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +89,7 @@ class CausalTransition:
         found = self._resampled[~np.isnan(self._resampled)]
         if not len(found):
             return None
-        low, high = np.quantile(found, _TAILS, method="inverted_cdf")
+        low, high = np.quantile(found, TAILS, method="inverted_cdf")
         return int(low), int(high)
 
     @property

@@ -9,6 +9,7 @@ from decision_phases.stats import Interval, resample_weights
 
 N_BOOT = 2000
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 def recovery(
@@ -36,10 +37,9 @@ def recovery(
         nothing = np.full(gained.shape[1], np.nan)
         return Interval(nothing, nothing.copy(), nothing.copy(), CONFIDENCE, "percentile")
     weights = resample_weights(len(lost), N_BOOT, seed=seed)
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     estimate, below = gained.mean(axis=0) / lost.mean(), weights @ lost
-    if np.quantile(below, tails[0]) > 0:
-        low, high = np.quantile((weights @ gained) / below[:, None], tails, axis=0)
+    if np.quantile(below, TAILS[0]) > 0:
+        low, high = np.quantile((weights @ gained) / below[:, None], TAILS, axis=0)
     else:
         low, high = np.full((2, gained.shape[1]), np.nan)
     return Interval(estimate, low, high, CONFIDENCE, "percentile")

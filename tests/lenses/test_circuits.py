@@ -124,6 +124,7 @@ def test_where_nothing_is_carried_no_share_is_told():
     unsure = margins_of([8, -1, -1, -1], [0, 0, 0, 0], [0, 0, 0, 0], [8, -1, -1, -1])
     assert unsure.faithfulness == pytest.approx(1.0)
     assert np.isnan(unsure.interval()).all()
+    assert "keep 1.00 (no interval: ablation's cost is not told from none)" in str(unsure)
 
 
 @pytest.mark.parametrize("split", [0.5, None])
