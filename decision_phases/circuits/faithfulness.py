@@ -141,7 +141,8 @@ class Faithfulness:
             else f"[{low:.2f}, {high:.2f}]"
         )
         return (
-            f"{len(self.circuit)} components keep {self.faithfulness:.2f} {ends} of the {self.metric} on {len(self.whole)} questions of {self.questions} ({self.ablation} ablation); completeness "
+            f"{len(self.circuit)} components keep {self.faithfulness:.2f} {ends} of the {self.metric} "
+            f"on {len(self.whole)} questions of {self.questions} ({self.ablation} ablation); completeness "
             f"{self.completeness:.2f}"
         )
 
