@@ -260,6 +260,7 @@ def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int 
         under=removal(gone) if gone else None,
         seed=setting.seed,
         store=setting.store,
+        intervals=False,
     )
 
 

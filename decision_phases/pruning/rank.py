@@ -37,6 +37,7 @@ def rank(
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
+    intervals: bool = True,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
@@ -58,6 +59,7 @@ def rank(
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
+    intervals: bool = True,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
@@ -78,6 +80,7 @@ def rank(
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
+    intervals: bool = True,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
@@ -99,7 +102,9 @@ def rank(
         under: What else is done to the model; units that it removes are not ranked.
         window: Tokens in a window of the texts.
         limit: Use at most this many windows of the texts; None for all.
-        confidence: Nominal coverage of the bootstrap intervals over questions, texts or windows.
+        confidence: Nominal coverage of the intervals over questions, texts or windows: bootstrap where the score is
+            a mean over them, jackknife over folds where it is not.
+        intervals: Whether intervals are wanted that cost runs: those of gradients take as long again.
         seed: Of everything random.
         store: A store or its folder, where criteria that run the model keep what they saw and find it again; those
             that take gradients or weights run anew.
@@ -137,7 +142,9 @@ def rank(
     check_settings(settings, asked=questions is not None)
     asked = None if questions is None else question_data(ask(access, questions, **settings))
     read = None if texts is None else text_data(access, texts, window=window, limit=limit, seed=seed)
-    on_texts = Request(access, units, read or asked, base, seed, progress, as_store(store))
+    on_texts = Request(
+        access, units, read or asked, base, seed, progress, as_store(store), confidence, intervals
+    )
     on_questions = on_texts if asked is None or read is None else replace(on_texts, data=asked, known={})
     requests = [on_questions if criterion.needs.labels else on_texts for criterion in criteria]
     for criterion, request in zip(criteria, requests, strict=True):

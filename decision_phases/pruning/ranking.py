@@ -30,8 +30,8 @@ class Ranking:
         what: What it measures, in a few words.
         units: What is ranked, by layer.
         scores: One number a unit.
-        low: Lower end of the bootstrap interval over questions, texts or windows; NaN where the score is no mean
-            over them.
+        low: Lower end of the interval over questions, texts or windows; NaN where the score depends on none of them,
+            or there are too few.
         high: Its upper end.
         values: What each question, text or window says by itself; None where that is undefined.
         labels: Their names.

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from decision_phases.engine import capture
@@ -17,7 +18,7 @@ from decision_phases.pruning.criteria import PARTS, Unit, find_criterion
 from decision_phases.pruning.criteria.angular import angular_distance
 from decision_phases.pruning.criteria.change import Change
 from decision_phases.pruning.criteria.magnitude import magnitude
-from decision_phases.pruning.criteria.taylor import first_order, mixed_order, second_order
+from decision_phases.pruning.criteria.slope_sums import first_order, mixed_order, second_order
 from decision_phases.readout import ask
 from decision_phases.readout.similarity import debiased_cka
 from decision_phases.tasks import questions as read_questions
@@ -99,14 +100,17 @@ def test_every_criterion_keeps_the_contract(name, part, by_part):
     score = dict(zip(ranking.units, ranking.scores.tolist(), strict=True))
     assert ranking.order == tuple(sorted(free, key=lambda u: (score[u], -u.layer, u.part == "attention")))
     assert set(ranking.protected) == set(ranking.units) - set(free)
-    if ranking.values is None:
-        assert np.isnan(ranking.low).all()
-        assert np.isnan(ranking.high).all()
-    else:
+    if ranking.values is not None:
         assert ranking.values.shape == (n_units, 6)
         assert ranking.labels == tuple(item.id for item in read_questions("facts", limit=6))
+    if not criterion.needs.data:
+        assert np.isnan(ranking.low).all()
+        assert np.isnan(ranking.high).all()
+    elif not name.startswith("shapley"):  # percentiles of a fit need not lie around the fit
         assert (ranking.low <= ranking.scores + 1e-12).all()
         assert (ranking.scores <= ranking.high + 1e-12).all()
+    else:
+        assert (ranking.low < ranking.high).any()
     assert bool(ranking.data) == criterion.needs.data
 
 
@@ -251,6 +255,13 @@ def test_cka_compares_streams_averaged_over_positions(tiny, some):
     for i, rows in enumerate(streams):
         x, y = (np.stack([row[k].mean(0).numpy() for row in rows]) for k in (0, 2))
         assert ranking.scores[i] == pytest.approx(1 - debiased_cka(x, y), abs=1e-5)
+        rest = [
+            1 - debiased_cka(np.delete(x, row, axis=0), np.delete(y, row, axis=0)) for row in range(len(x))
+        ]
+        error = np.sqrt((len(x) - 1) / len(x) * np.square(rest - np.mean(rest)).sum())
+        far = stats.t.ppf(0.975, len(x) - 1) * error
+        assert ranking.high[i] == pytest.approx(ranking.scores[i] + far, abs=1e-4)
+        assert ranking.low[i] == pytest.approx(max(ranking.scores[i] - far, 0), abs=1e-4)
 
 
 def test_the_mlp_of_a_parallel_block_starts_from_the_same_stream_as_its_attention(some, model_of):

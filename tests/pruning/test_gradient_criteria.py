@@ -1,8 +1,11 @@
 """Gradient criteria against plain transformers' own backward pass, against finite differences, and for their traces."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip, weights
@@ -10,6 +13,11 @@ from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf
 from decision_phases.pruning import rank
 from decision_phases.pruning.criteria import question_data, text_data
+from decision_phases.pruning.criteria import slope_sums as slope_sums_module
+from decision_phases.pruning.criteria.contract import Request
+from decision_phases.pruning.criteria.slope_sums import slope_sums
+from decision_phases.pruning.criteria.slopes import unit_slopes
+from decision_phases.pruning.criteria.units import units_of
 from decision_phases.readout import ask
 from decision_phases.tasks import questions as read_questions
 
@@ -125,6 +133,58 @@ def test_gradients_are_of_the_model_under_its_intervention(wide, some, data_of):
     ]
     assert [unit.layer for unit in found.units] == [0, 2, 3, 4, 5]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("on", ["cloze", "texts"])
+def test_intervals_come_from_scores_with_a_fold_left_out(on, wide, some, data_of):
+    """Every question, or every text, is a fold here: each ranking without one is taken by itself."""
+    found = ranked(wide, some, on, TAYLOR)
+    n = data_of[on].n_groups
+    if on == "texts":
+        rests = [
+            rank(wide, texts=[t for j, t in enumerate(TEXTS) if j != i], window=6, by=TAYLOR)
+            for i in range(n)
+        ]
+    else:
+        kept = [tuple(one for j, one in enumerate(some) if j != i) for i in range(n)]
+        rests = [ranked(wide, dataclasses.replace(some, items=rows), on, TAYLOR) for rows in kept]
+    for name, ranking in found.items():
+        scores = np.array([rest[name].scores for rest in rests])
+        if name == "taylor_vector":
+            continue  # its folds keep the sign of the whole
+        error = np.sqrt((n - 1) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0))
+        far = stats.t.ppf(0.975, n - 1) * error
+        np.testing.assert_allclose(ranking.high, ranking.scores + far, rtol=1e-6)
+        np.testing.assert_allclose(ranking.low, np.maximum(ranking.scores - far, 0), rtol=1e-6, atol=1e-9)
+
+
+def test_a_sum_that_changes_sign_between_questions_is_not_told_from_zero(wide, some):
+    """Folds of |Σ w g| keep the sign of the whole, or the two halves of nothing would agree."""
+    data = question_data(ask(wide, some))
+    request = Request(wide, units_of(wide, "block"), data)
+    whole, left_out = slope_sums(request, "vector")
+    turning = np.flatnonzero((np.sign(left_out) != np.sign(whole)).any(axis=0))
+    assert len(turning)
+    ranking = rank(wide, some, by="taylor_vector")
+    np.testing.assert_allclose(ranking.scores, np.abs(whole))
+    assert (ranking.low[turning] == 0).all()
+    error = np.sqrt((len(left_out) - 1) * left_out.var(axis=0))
+    np.testing.assert_allclose(ranking.high, np.abs(whole) + stats.t.ppf(0.975, 3) * error)
+
+
+def test_intervals_that_cost_runs_are_left_out_on_request(wide, some, monkeypatch):
+    ran = []
+    monkeypatch.setattr(
+        slope_sums_module, "unit_slopes", lambda *a, **k: ran.append(a) or unit_slopes(*a, **k)
+    )
+    with_them, without = (
+        rank(wide, some, by=("taylor", "gradient_norm"), intervals=i) for i in (True, False)
+    )
+    assert len(ran) == (1 + 4) + 1  # on all of the data and on each fold, whatever the number of criteria
+    for name, ranking in without.items():
+        np.testing.assert_array_equal(ranking.scores, with_them[name].scores)
+        assert np.isnan(ranking.low).all()
+        assert np.isfinite(with_them[name].low).all()
 
 
 @pytest.mark.parametrize("on", ["first_token", "texts"])

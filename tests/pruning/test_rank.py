@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
@@ -70,6 +71,16 @@ def test_intervals_resample_ratios_of_sums_over_whole_questions():
             which = np.repeat(np.arange(12), times)
             means.append(sums[unit, which].sum() / counts[which].sum())
         np.testing.assert_allclose([low[unit], high[unit]], np.quantile(means, [0.05, 0.95]))
+
+
+def test_the_jackknife_of_a_mean_is_the_interval_of_students_t():
+    x = np.random.default_rng(1).normal(2, 0.1, size=(9, 2))
+    left_out = (x.sum(axis=0) - x) / 8
+    low, high = Scores(x.mean(axis=0), left_out=left_out).interval(confidence=0.9, seed=0)
+    told = stats.ttest_1samp(x, 0).confidence_interval(0.9)
+    np.testing.assert_allclose([low, high], [told.low, told.high])
+    wide, _ = Scores(x.mean(axis=0) / 100, left_out=left_out).interval(confidence=0.9, seed=0)
+    assert (wide == 0).all()  # such scores are not below zero
 
 
 def test_what_cannot_be_resampled_has_no_interval():

@@ -94,7 +94,7 @@ def test_scores_are_those_of_the_game(tiny, chaotic, some):
         chaotic, some, method="surrogate", sampler="published", index="published", n_masks=108, seed=2
     )
     np.testing.assert_allclose(many.scores, fitted.values, atol=1e-12)
-    np.testing.assert_allclose(many.details["value_low"], fitted.low)
+    np.testing.assert_allclose([many.low, many.high], [fitted.low, fitted.high])
     assert str(fitted.surrogate) in many.notes
     assert str(fitted.surrogate) in str(many)
 

@@ -26,8 +26,8 @@ class CKACriterion(Criterion):
 
     At the answer position alone every question enters block 0 alike where prompts end in the same token, and CKA is
     undefined. The estimate is the debiased one: the plain one is close to 1 for any two states when questions are few.
-    It is no mean over questions, so there is no interval: a bootstrap would count a question drawn twice as two that
-    are alike.
+    It is no mean over questions, so the interval is a jackknife over folds: a bootstrap would count a question drawn
+    twice as two that are alike.
 
     Attributes:
         positions: "all" for the mean over positions, or "last" for the answer position or the last token of a window.
@@ -45,9 +45,11 @@ class CKACriterion(Criterion):
             request.model, sequences, [request.under], [look], store=request.store, progress=request.progress
         )
         states: Float[np.ndarray, "side unit sequence d_model"] = run[look.name]
-        return Scores(
-            np.array([_distance(request, i, x, y) for i, (x, y) in enumerate(zip(*states, strict=True))])
-        )
+        score = np.array([_distance(request, i, x, y) for i, (x, y) in enumerate(zip(*states, strict=True))])
+        groups = request.measured.groups
+        rest = [~np.isin(groups, list(fold)) for fold in request.folds()]
+        left_out = [[_rest(x[kept], y[kept]) for x, y in zip(*states, strict=True)] for kept in rest]
+        return Scores(score, left_out=np.array(left_out) if left_out else None)
 
 
 def _distance(
@@ -58,6 +60,13 @@ def _distance(
     except InputError as error:
         msg = f"cka of {request.units[place]} on {request.measured.name}: {error}"
         raise InputError(msg) from error
+
+
+def _rest(x: Float[np.ndarray, "sequence d"], y: Float[np.ndarray, "sequence d"]) -> float:
+    try:
+        return 1 - debiased_cka(x, y)
+    except InputError:  # too few are left, or all alike: then there is no interval
+        return np.nan
 
 
 class _Around(Observer[np.ndarray]):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -17,6 +19,7 @@ from decision_phases.pruning.criteria.units import PARTS, Unit
 from decision_phases.store import ResultStore
 
 _Made = TypeVar("_Made")
+_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Request:
         seed: Of everything random.
         progress: Show bars.
         store: Where runs without units are kept and looked for, if anywhere.
+        confidence: Nominal coverage of the intervals.
+        intervals: Whether intervals are wanted that cost more runs.
         known: What has been computed already, which criteria share.
     """
 
@@ -70,6 +75,8 @@ class Request:
     seed: int = 0
     progress: bool = False
     store: ResultStore | None = None
+    confidence: float = 0.95
+    intervals: bool = True
     known: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -93,6 +100,18 @@ class Request:
             if not (edit.op == "skip" and unit.part == "block" and edit.layer in unit.layers)
         ]
         return Intervention(tuple(rest)) + unit.cut
+
+    def folds(self) -> tuple[frozenset[int], ...]:
+        """Groups of the data, dealt at random into folds, each to be left out once.
+
+        Returns:
+            Up to ten folds of group numbers; none if intervals are not wanted or there is a single group.
+        """
+        n_groups = self.measured.n_groups
+        if not self.intervals or n_groups < 2:
+            return ()
+        dealt = np.random.default_rng([self.seed, 6]).permutation(n_groups)
+        return tuple(frozenset(fold.tolist()) for fold in np.array_split(dealt, min(_FOLDS, n_groups)))
 
     def once(self, key: object, make: Callable[[], _Made]) -> _Made:
         """Do something once, however many criteria ask for it.

@@ -8,23 +8,19 @@ import numpy as np
 
 from decision_phases.pruning.criteria.contract import ON_WEIGHT_SLOPES, Criterion, Needs, Request
 from decision_phases.pruning.criteria.scores import Scores
-from decision_phases.pruning.criteria.slopes import slopes, unit_parameters
+from decision_phases.pruning.criteria.slope_sums import slope_sums
 
 
 @dataclass(frozen=True)
 class GradientNormCriterion(Criterion):
-    """‖∂L/∂θ‖₂ over all parameters of a unit, L the mean loss over all of the data."""
+    """‖∂L/∂θ‖₂ over all parameters of a unit, L the mean loss over all of the data; the interval is a jackknife."""
 
     needs: Needs = ON_WEIGHT_SLOPES
 
     def score(self, request: Request) -> Scores:
         """See `Criterion.score`."""
-        mean = slopes(request).mean
-        squares = [
-            sum(float(mean[id(p)].double().square().sum()) for p in unit_parameters(request, unit))
-            for unit in request.units
-        ]
-        return Scores(np.sqrt(np.array(squares)))
+        squares, left_out = slope_sums(request, "norm")
+        return Scores(np.sqrt(squares), left_out=None if left_out is None else np.sqrt(left_out))
 
 
 GRADIENT_NORM = GradientNormCriterion(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from decision_phases.stats import resample_weights
 
@@ -21,6 +22,8 @@ class Scores:
         counts: Over how many positions (or 1) each contribution is summed.
         details: What else is known of every unit, by name: what a score is made of.
         notes: What must be known about the scores, in sentences.
+        left_out: Of a score that is no such mean and not below zero, what it is without each fold of the data.
+        ends: Both ends of intervals at the coverage that was asked for, where the criterion finds them by itself.
     """
 
     score: Float[np.ndarray, " unit"]
@@ -28,6 +31,8 @@ class Scores:
     counts: Float[np.ndarray, " group"] | None = None
     details: Mapping[str, Float[np.ndarray, " unit"]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: Float[np.ndarray, "fold unit"] | None = None
+    ends: tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]] | None = None
 
     @classmethod
     def mean(cls, sums: Float[np.ndarray, "unit group"], counts: Float[np.ndarray, " group"]) -> Scores:
@@ -54,7 +59,10 @@ class Scores:
     def interval(
         self, *, confidence: float, seed: int, n_boot: int = 2000
     ) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
-        """Percentile bootstrap over questions, texts or windows, the same resamples for every unit.
+        """How far the scores would move on other questions, texts or windows.
+
+        Means: the percentile bootstrap, with the same resamples for every unit. Other scores: the jackknife over folds,
+        with Student's t at one degree of freedom less than there are folds.
 
         Args:
             confidence: Nominal coverage.
@@ -63,7 +71,13 @@ class Scores:
 
         Returns:
             Lower and upper ends; NaN where there is nothing, or a single thing, to resample.
+
+        Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), §11 and §13.
         """
+        if self.ends is not None:
+            return self.ends
+        if self.left_out is not None:
+            return _jackknife(self.score, self.left_out, confidence)
         unknown = np.full(self.score.shape, np.nan)
         if self.sums is None or self.counts is None or self.sums.shape[1] < 2:
             return unknown, unknown.copy()
@@ -71,3 +85,12 @@ class Scores:
         means = (self.sums @ drawn.T) / (drawn @ self.counts)
         low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
         return low, high
+
+
+def _jackknife(
+    score: Float[np.ndarray, " unit"], left_out: Float[np.ndarray, "fold unit"], confidence: float
+) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
+    n = len(left_out)
+    error = np.sqrt((n - 1) * left_out.var(axis=0))
+    far = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+    return np.maximum(score - far, 0.0), score + far

@@ -54,19 +54,19 @@ class ShapleyCriterion(Criterion):
             store=request.store,
             progress=request.progress,
         )
-        found = play(game, self._setup(len(units), request.seed))
+        found = play(game, self._setup(len(units), request))
         found.order(least_r2=self.least_r2)  # refuses values that order nothing
         note = (
-            f"{found.method} method on {found.n_masks} masks, {found.forward_passes} forward passes; the ends of the "
-            f"values' intervals resample {found.over}"
+            f"{found.method} method on {found.n_masks} masks, {found.forward_passes} forward passes; intervals "
+            f"resample {found.over}"
         )
         notes = (note,) if found.surrogate is None else (note, str(found.surrogate))
-        return Scores(found.values, details={"value_low": found.low, "value_high": found.high}, notes=notes)
+        return Scores(found.values, ends=(found.low, found.high), notes=notes)
 
-    def _setup(self, n_units: int, seed: int) -> Setup:
+    def _setup(self, n_units: int, request: Request) -> Setup:
         budget = self.masks_per_unit * n_units
         if 2**n_units <= budget:
-            return Setup(method="exact", index=self.index, seed=seed)
+            return Setup(method="exact", index=self.index, seed=request.seed, confidence=request.confidence)
         sampler = "published" if self.index == "published" else "stratified"
         return Setup(
             method="surrogate",
@@ -74,7 +74,8 @@ class ShapleyCriterion(Criterion):
             surrogate=self.surrogate,
             sampler=sampler,
             n_masks=budget,
-            seed=seed,
+            seed=request.seed,
+            confidence=request.confidence,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,38 +15,80 @@ from decision_phases.models.parts import part_parameters
 from decision_phases.pruning.criteria.contract import Request
 from decision_phases.pruning.criteria.units import Unit
 from decision_phases.readout.loss import targets_of, token_losses
+from decision_phases.tasks import TokenSequence
 
 _MAX_TOKENS = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """Gradients of the loss, by parameter (its id).
+    """Gradients of the loss, by parameter (its id), as sums, so that those of some data can be taken from those of all.
 
     Attributes:
-        mean: Of the mean cross-entropy over all targets.
-        squared: Mean over the sequences of the squared gradient of each one's own mean loss, F of second-order
-            Taylor scores; empty unless it was asked for.
+        total: Of the summed cross-entropy over all targets.
+        squared: Sum over the sequences of the squared gradient of each one's own mean loss; empty unless asked for.
+        n_targets: Number of targets.
+        n_sequences: Number of sequences.
     """
 
-    mean: Mapping[int, Tensor]
+    total: Mapping[int, Tensor]
     squared: Mapping[int, Tensor]
+    n_targets: int
+    n_sequences: int
+
+    def means(self, parameter: nn.Parameter, less: Slopes | None = None) -> tuple[Tensor, Tensor | None]:
+        """What Taylor scores are made of, for one parameter.
+
+        Args:
+            parameter: One that slopes were taken of.
+            less: Slopes of a part of the data that is left out.
+
+        Returns:
+            The gradient g of the mean cross-entropy, and F, the mean over sequences of squared gradients (None if
+            they were not asked for).
+        """
+        known = id(parameter)
+        total, squared = self.total[known], self.squared.get(known)
+        if less is None:
+            return total / self.n_targets, None if squared is None else squared / self.n_sequences
+        mean = (total - less.total[known]) / (self.n_targets - less.n_targets)
+        if squared is None:
+            return mean, None
+        return mean, (squared - less.squared[known]) / (self.n_sequences - less.n_sequences)
 
 
-def slopes(request: Request, *, squared: bool = False) -> Slopes:
-    """Take the gradients, once however many criteria ask.
+def unit_slopes(
+    request: Request, parameters: Sequence[nn.Parameter], sequences: Sequence[TokenSequence], *, squared: bool
+) -> Slopes:
+    """Take the gradients on some sequences.
 
     They take as much memory again as the blocks' weights in float32, once more with the squared ones. Those need a
     backward pass for every sequence by itself.
 
     Args:
         request: What is asked.
+        parameters: Of which.
+        sequences: On what.
         squared: Whether squared gradients are wanted as well.
 
     Returns:
         The gradients; a parameter that the loss does not depend on has zeros.
     """
-    return request.once(("slopes", squared), lambda: _take(request, squared=squared))
+    total = {id(p): torch.zeros_like(p, dtype=_wide(p)) for p in parameters}
+    squares = {id(p): torch.zeros_like(p, dtype=_wide(p)) for p in parameters} if squared else {}
+    most = 1 if squared else _MAX_TOKENS  # one sequence a batch, where each one's own gradient is wanted
+    batches = make_batches(sequences, device=request.model.device, max_tokens=most)
+    with differentiable(parameters):
+        for batch in tqdm(batches, disable=not request.progress, desc="gradients"):
+            with applied(request.model, request.under, batch.sequences):
+                losses = batch_losses(request, batch)
+                found = torch.autograd.grad(losses.sum(), parameters, materialize_grads=True)
+            for parameter, slope in zip(parameters, found, strict=True):
+                wide = slope.to(_wide(parameter))
+                total[id(parameter)] += wide
+                if squared:
+                    squares[id(parameter)] += (wide / len(losses)) ** 2
+    return Slopes(total, squares, sum(len(s.targets) for s in sequences), len(sequences))
 
 
 def unit_parameters(request: Request, unit: Unit) -> list[nn.Parameter]:
@@ -80,27 +122,6 @@ def batch_losses(request: Request, batch: Batch) -> Tensor:
     ends = final_residual(request.model, batch.tokens)
     rows = ends[cells.rows.to(ends.device), cells.columns.to(ends.device)]
     return token_losses(request.model, rows, targets_of(batch))
-
-
-def _take(request: Request, *, squared: bool) -> Slopes:
-    data = request.measured
-    parameters = list({id(p): p for unit in request.units for p in unit_parameters(request, unit)}.values())
-    mean = {id(p): torch.zeros_like(p, dtype=_wide(p)) for p in parameters}
-    squares = {id(p): torch.zeros_like(p, dtype=_wide(p)) for p in parameters} if squared else {}
-    most = 1 if squared else _MAX_TOKENS  # one sequence a batch, where each one's own gradient is wanted
-    batches = make_batches(data.sequences, device=request.model.device, max_tokens=most)
-    total = int(data.tokens.sum())
-    with differentiable(parameters):
-        for batch in tqdm(batches, disable=not request.progress, desc="gradients"):
-            with applied(request.model, request.under, batch.sequences):
-                losses = batch_losses(request, batch)
-                found = torch.autograd.grad(losses.sum(), parameters, materialize_grads=True)
-            for parameter, slope in zip(parameters, found, strict=True):
-                wide = slope.to(_wide(parameter))
-                mean[id(parameter)] += wide / total
-                if squared:
-                    squares[id(parameter)] += (wide / len(losses)) ** 2 / len(data.sequences)
-    return Slopes(mean, squares)
 
 
 def _wide(parameter: Tensor) -> torch.dtype:
