@@ -34,7 +34,7 @@ def with_controls(names: Iterable[str], *, wanted: bool = True) -> list[str]:
     """
     asked = list(dict.fromkeys(names))
     found = [find_strategy(name) for name in asked]
-    if not wanted:
+    if not wanted or not asked:
         return asked
     drawn = [f"random_{strategy.part}" for strategy in found]
     return list(dict.fromkeys([*asked, *(name for name in drawn if name in STRATEGIES), *CONTROLS]))
@@ -86,10 +86,13 @@ def check_request(
         splits: Number of splits.
 
     Raises:
-        InputError: If a name is not known, an objective lacks its texts, a model cannot give what a criterion needs,
-            or a number is out of range.
+        InputError: If no name is given or one is not known, an objective lacks its texts, a model cannot give what a
+            criterion needs, or a number is out of range.
     """
     strategies = [find_strategy(name) for name in names]
+    if not strategies:
+        msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
+        raise InputError(msg)
     check_width(width)
     find_objective(objective)
     for strategy in strategies:

@@ -88,7 +88,7 @@ class Step:
         return removal(self.units)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, null for NaN; the questions one by one are left out.
+        """As JSON values, null for NaN and "inf" for an infinite metric; the questions one by one are left out.
 
         Returns:
             What a report needs.
@@ -117,7 +117,7 @@ class Step:
             "accuracy_by_layer": [None if np.isnan(v) else float(v) for v in self.accuracy_by_layer],
             "option_frequency": None if self.option_frequency is None else dict(self.option_frequency),
             "screening": None if self.screening is None else asdict(self.screening),
-            "metrics": {name: value if np.isfinite(value) else None for name, value in self.metrics.items()},
+            "metrics": {name: _plain(value) for name, value in self.metrics.items()},
             "latency_ms": self.latency_ms,
             "peak_mib": self.peak_mib,
         }
@@ -156,9 +156,15 @@ class Step:
             transition_ci=None if interval is None else (interval[0], interval[1]),
             cut=tuple(given.pop("cut")),
             parts=tuple(given.pop("parts")),
-            metrics={k: np.nan if v is None else v for k, v in given.pop("metrics").items()},
+            metrics={k: np.nan if v is None else float(v) for k, v in given.pop("metrics").items()},
             cka={k: np.nan if v is None else v for k, v in given.pop("cka").items()},
             correct=np.array(given.pop("correct"), dtype=bool),
             margins=np.array(given.pop("margins"), dtype=np.float64),
             **given,
         )
+
+
+def _plain(value: float) -> float | str | None:
+    if np.isnan(value):
+        return None
+    return value if np.isfinite(value) else str(float(value))

@@ -49,7 +49,7 @@ def same(a, b):
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
-        elif field.name == "cka":
+        elif field.name in ("cka", "metrics"):
             assert set(one) == set(two)
             np.testing.assert_array_equal(list(one.values()), [two[name] for name in one])
         else:
@@ -64,6 +64,7 @@ def same(a, b):
         {"transition": None, "transition_ci": None, "outcome": "no transition"},
         {"cka": {}, "option_frequency": None, "search_value": 0.1 + 0.2},
         {"seed": 3, "margin": 1 / 3},
+        {"metrics": {"perplexity": np.inf, "kl": NAN, "accuracy": 1 / 3}},
     ],
 )
 def test_a_record_gives_the_step_back_exactly(changes):

@@ -240,6 +240,7 @@ def test_encoded_questions_are_refused(tiny, facts):
         ({"up_to": 2, "protect": [0, 6]}, "6"),
         ({"up_to": 2, "draws": 0}, "0 random draws"),
         ({"by": "margins"}, "margin"),
+        ({"by": []}, "no strategy is asked for; give by="),
         ({"split": 0.0}, "split 0.0"),
     ],
 )
