@@ -226,11 +226,13 @@ def options_are_steady(r: Results) -> Judgement:
     rows = [row for row in r["options"] if row["measure"] == "cosine"]
     steady = sum(row["high"] < 1 and row["p_holm"] < 0.05 for row in rows)
     shaky = sum(row["low"] > 1 and row["p_holm"] < 0.05 for row in rows)
+    bare = sum(row["raw_high"] < 1 and row["raw_p_holm"] < 0.05 for row in rows)
     told = (
-        f"in units of the distance between prompts, options deviate less than random tokens of like rank in {steady} of "
-        f"{len(rows)} comparisons, more in {shaky}"
+        f"by 1 − cos, options deviate less than random tokens of like rank in {bare} of {len(rows)} comparisons; in units "
+        f"of the distance between prompts in {steady}, more in {shaky}"
     )
-    return told, tally(steady, shaky, len(rows))
+    found = tally(steady, shaky, len(rows))
+    return told, DEPENDS if found == HOLDS and bare <= len(rows) / 2 else found
 
 
 def theorem(name: str, of: str) -> Callable[[Results], Judgement]:

@@ -93,7 +93,12 @@ def _stable(r: dict[str, Any], measure: str) -> str:
     name = "1 − cos" if measure == "cosine" else "KL(dense ‖ pruned)"
     (steadier, shakier), (own_steadier, own_shakier) = counts["raw"], counts["relative"]
     n = len(rows)
-    if own_steadier > n / 2 and not own_shakier:
+    if own_steadier > n / 2 >= steadier and not own_shakier:
+        says = (
+            "Against how far prompts differ, the options are more stable than random tokens here; by the bare deviation "
+            "they are so in few interventions, and in most it cannot be told."
+        )
+    elif own_steadier > n / 2 and not own_shakier:
         says = "The options are more stable than random tokens here."
     elif own_steadier > own_shakier:
         says = "The options are more stable than random tokens here in some interventions only."
