@@ -31,6 +31,8 @@ def tell(r: dict[str, Any]) -> str:
         _families(r),
         "## What is left",
         _table(r),
+        "## Where does each family break?",
+        _breaks(r),
         "## Is choosing hurt less than writing?",
         _differences(r),
         _every_block(r),
@@ -71,6 +73,34 @@ def _table(r: dict[str, Any]) -> str:
         ]
         lines.append(f"| {variant} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _breaks(r: dict[str, Any]) -> str:
+    kept, criteria = _kept(r), r["settings"]["CRITERIA"]
+    if not kept:
+        return ""
+    lines = [
+        "The least number of parts removed with which less than half is left, in the order of the criterion: by the "
+        "estimate, and in brackets by the upper end of its interval.",
+        f"| parts | {' | '.join(kept)} |\n| --- |{' --- |' * len(kept)}",
+    ]
+    for part, criterion in criteria.items():
+        cells = []
+        for name in kept:
+            rows = [
+                row
+                for row in r["scores"]
+                if (row["family"], row["part"], row["kind"]) == (name, part, criterion)
+            ]
+            ends = [
+                min((row["size"] for row in rows if row[end] is not None and row[end] < 0.5), default=None)
+                for end in ("normalised", "normalised_high")
+            ]
+            largest = max(row["size"] for row in rows)
+            first, sure = (f"> {largest}" if end is None else str(end) for end in ends)
+            cells.append(f"{first} [{sure}]")
+        lines[1] += f"\n| {part} | {' | '.join(cells)} |"
+    return "\n\n".join(lines)
 
 
 def _differences(r: dict[str, Any]) -> str:
