@@ -10,6 +10,7 @@ from scipy import stats as reference
 
 from decision_phases.errors import InputError
 from decision_phases.stats import (
+    N_FINE,
     bootstrap_ci,
     holm,
     minimum_detectable_effect,
@@ -113,6 +114,17 @@ def test_paired_difference_is_antisymmetric_and_near_the_t_test():
     assert found.difference == pytest.approx(-turned.difference)
     assert found.p_value == pytest.approx(reference.ttest_rel(a, b).pvalue, abs=0.02)
     assert found.p_value == pytest.approx(turned.p_value, abs=0.02)
+
+
+def test_small_p_values_survive_an_adjustment_for_hundreds_of_comparisons():
+    rng = np.random.default_rng(3)
+    few, many = 1 + rng.random(14), 1 + rng.random(64)
+    assert paired_difference(few, np.zeros(14)).p_value == pytest.approx(2 / 2**14)  # every pattern
+    found = paired_difference(many, np.zeros(64)).p_value
+    assert found == pytest.approx(2 / (N_FINE + 1))
+    assert holm(np.r_[found, np.ones(300)])[0] < 0.05
+    finer = paired_difference(many, np.zeros(64), n_perm=30_000).p_value
+    assert finer == pytest.approx(2 / 30_001)  # never from fewer than were asked for
 
 
 def test_paired_difference_of_equals_is_null():

@@ -23,14 +23,11 @@ from decision_phases.models import ModelAccess
 from decision_phases.pruning import RandomPool
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.phases import Phases
-from decision_phases.stats import PairedDifference, bootstrap_ci, holm, paired_difference
+from decision_phases.stats import N_FINE, PairedDifference, bootstrap_ci, holm, paired_difference
 from decision_phases.tasks import EncodedQuestions
 
 SHAPES = ("scattered", "contiguous")
 REGIONS = ("silent", "decisive", "anywhere")
-_PERMUTATIONS = (
-    20_000  # the smallest p that they can show must survive an adjustment for dozens of comparisons
-)
 _SMALLEST = 3  # a phase of fewer blocks cannot be compared with another
 
 
@@ -148,7 +145,7 @@ class Targeted:
 
     def _difference(self, a: str, b: str) -> PairedDifference:
         mean = {name: self.correct[name].mean(axis=0, dtype=np.float64) for name in (a, b)}
-        return paired_difference(mean[a], mean[b], n_perm=_PERMUTATIONS, seed=self.seed)
+        return paired_difference(mean[a], mean[b], n_perm=N_FINE, seed=self.seed)
 
 
 def plan_cells(
