@@ -146,14 +146,29 @@ class GenerationDrift:
         Raises:
             InputError: With fewer than two steps or two prompts.
         """
+        return paired_difference(*self.quarters(mode, measure)[::-1], seed=self.seed)
+
+    def quarters(
+        self, mode: str, measure: str
+    ) -> tuple[Float[np.ndarray, " prompt"], Float[np.ndarray, " prompt"]]:
+        """What `growth` compares: the deviation of each prompt, at first and at last.
+
+        Args:
+            mode: One of `modes`.
+            measure: One of `steps.MEASURES`.
+
+        Returns:
+            Means over the first and over the last quarter of the steps.
+
+        Raises:
+            InputError: With fewer than two steps.
+        """
         values = self.values(mode, measure)
         if self.steps < 2:
             msg = "there is one step only; growth needs at least two"
             raise InputError(msg)
         quarter = max(1, self.steps // 4)
-        return paired_difference(
-            values[:, -quarter:].mean(axis=1), values[:, :quarter].mean(axis=1), seed=self.seed
-        )
+        return values[:, :quarter].mean(axis=1), values[:, -quarter:].mean(axis=1)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each mode, measure and step.

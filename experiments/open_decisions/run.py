@@ -24,7 +24,7 @@ import decision_phases as dp
 from decision_phases.hierarchy.drift_result import MODES
 from decision_phases.readout.phases import locate
 from decision_phases.stats import bootstrap_ci, holm, paired_difference
-from decision_phases.store import read_json, write_json
+from decision_phases.store import read_json, versions, write_json
 from decision_phases.tasks import TextSet, read_passages
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -153,7 +153,7 @@ def compounding(
         kept = read_json(path)
         steps.append(pd.DataFrame(kept["steps"]).assign(variant=name))
         texts.append(pd.DataFrame(kept["texts"]).assign(variant=name))
-        growth.append(pd.DataFrame(kept["growth"]).assign(variant=name))
+        growth.append(pd.DataFrame([grows(row, s.SEED) for row in kept["growth"]]).assign(variant=name))
     grown = pd.concat(growth, ignore_index=True)
     grown["p_holm"] = holm(grown["p_value"].to_numpy(dtype=np.float64))
     return pd.concat(steps, ignore_index=True), pd.concat(texts, ignore_index=True), grown
@@ -164,11 +164,8 @@ def told(found: dp.GenerationDrift, measures: tuple[str, ...]) -> dict[str, Any]
     growth = []
     for mode in found.modes:
         for measure in measures:
-            g = found.growth(mode, measure)
-            growth.append(
-                {"mode": mode, "measure": measure, "difference": g.difference, "low": g.low, "high": g.high,
-                 "p_value": g.p_value, "detectable": g.minimum_detectable}
-            )  # fmt: skip
+            first, last = found.quarters(mode, measure)
+            growth.append({"mode": mode, "measure": measure, "first": first.tolist(), "last": last.tolist()})
     return {
         "steps": found.to_pandas().to_dict("records"),
         "texts": found.texts_to_pandas().to_dict("records"),
@@ -176,9 +173,27 @@ def told(found: dp.GenerationDrift, measures: tuple[str, ...]) -> dict[str, Any]
     }
 
 
+def grows(kept: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Whether the deviation grows, from what was kept of each prompt; as `GenerationDrift.growth`."""
+    found = paired_difference(np.array(kept["last"]), np.array(kept["first"]), seed=seed)
+    return {
+        "mode": kept["mode"], "measure": kept["measure"], "difference": found.difference, "low": found.low,
+        "high": found.high, "p_value": found.p_value, "detectable": found.minimum_detectable,
+    }  # fmt: skip
+
+
 def _key(job: Job, cut: dp.Intervention) -> str:
     s = job.settings
-    parts = [job.model.fingerprint, cut.key, s.STEPS, s.PROMPT_TOKENS, s.LIMIT, s.SEED, list(s.MEASURES)]
+    parts = [
+        job.model.fingerprint,
+        cut.key,
+        s.STEPS,
+        s.PROMPT_TOKENS,
+        s.LIMIT,
+        s.SEED,
+        list(s.MEASURES),
+        versions(),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
