@@ -28,6 +28,14 @@ _BEHIND: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def _ahead(cell: Cell, cut: Intervention) -> bool:
+    first = min(edit.layer for edit in cut.edits)
+    if cell.layer != first or cell.site == "resid_pre":
+        return cell.layer <= first
+    takes_mlp_only = first in cut.removed("mlp") and first not in cut.removed("attention")
+    return takes_mlp_only and cell.site in ("attn_out", HEADS, "resid_mid")
+
+
 @dataclass(frozen=True, eq=False)
 class Restored:
     """One cut, with one place after the other given the intact model's activations.
@@ -59,7 +67,7 @@ class Restoration:
     """Which layer and site bring a pruned model's decision back.
 
     Evidence is what the same prompt's activations bring back beyond a wrong prompt's (`specific`), and beyond what they
-    do in random cuts. Places that hold all that the answer is made of restore it by construction (`by_construction`).
+    do in random cuts. Of some places it is known beforehand that they bring back nothing, or all (`by_construction`).
     Intervals are of one place each; the best of many places is better than it would be on other questions.
 
     Attributes:
@@ -166,10 +174,12 @@ class Restoration:
         return pd.concat(tables, ignore_index=True)
 
     def by_construction(self, cell: Cell, cut: str = "given") -> bool:
-        """Whether a place holds all that the answer is made of: nothing is removed behind the stream that it replaces.
+        """Whether what a place brings back is known beforehand: nothing, or all.
 
-        At all positions that is anywhere behind the last removal. At the answer alone it is behind the last attention,
-        which would look at other positions.
+        Ahead of the first removal the pruned model's activations are the intact model's, so the same prompt changes
+        nothing. All comes back where nothing is removed behind the stream that is replaced: at all positions that is
+        anywhere behind the last removal, at the answer alone behind the last attention, which would look at other
+        positions.
 
         Args:
             cell: The place.
@@ -178,9 +188,11 @@ class Restoration:
         Returns:
             True if what it brings back is no evidence.
         """
+        removed = self.cuts[cut].cut
+        if _ahead(cell, removed):
+            return True
         if cell.site not in _BEHIND or cell.position not in ("answer", "all"):
             return False
-        removed = self.cuts[cut].cut
         last = max(edit.layer for edit in removed.edits)
         if last > cell.layer or any(cell.layer in removed.removed(part) for part in _BEHIND[cell.site]):
             return False
@@ -245,7 +257,7 @@ class Restoration:
             evidence = [i for i, cell in enumerate(self.given.cells) if not self.by_construction(cell)]
             best = sorted(evidence, key=lambda i: -share[i])[:3]
             told = ", ".join(f"{share[i]:.2f} at {self.given.cells[i]}" for i in best)
-            told = told or "no place is evidence, all restore the answer by construction"
+            told = told or "no place is evidence: what each brings back is known beforehand"
             lines.append(f"  brought back beyond a wrong prompt, as a share of the loss: {told}")
         if self.given.check is not None:
             lines.append(

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     s, model = job.settings, job.model
     search, rest = apart(job)
     phases = dp.find_phases(dp.read(model, search, store=job.store), seed=s.SEED)
-    cuts = middles(phases, model.n_layers, s.CUT_SIZE)
+    cuts = middles(phases, model.n_layers, s.CUT_SIZES)
     pairs = dp.pairs(model, rest, limit=s.N_PAIRS, least=s.LEAST_PAIRS, seed=s.SEED)
     job.say(str(pairs))
     attribution = dp.attribute(model, rest.limit(s.N_ATTRIBUTED, s.SEED), seed=s.SEED, store=job.store)
@@ -83,16 +83,21 @@ def apart(job: Job) -> tuple[dp.QuestionSet, dp.QuestionSet]:
     return search, rest
 
 
-def middles(phases: dp.Phases, n_layers: int, size: int) -> dict[str, dp.Intervention]:
-    """Cuts of neighbouring blocks in the middle of each phase; without phases, of each half of the model."""
+def middles(phases: dp.Phases, n_layers: int, sizes: tuple[int, ...]) -> dict[str, dp.Intervention]:
+    """Cuts of neighbouring blocks in the middle of each phase; without phases, of each half of the model.
+
+    A block behind the cut must be left in the phase, for activations to be put in.
+    """
     named = {"Silent Phase": phases.silent, "Decisive Phase": phases.decisive}
-    if min(map(len, named.values())) < size:
+    if min(map(len, named.values())) <= min(sizes):
         half = n_layers // 2
         named = {"first half": tuple(range(half)), "second half": tuple(range(half, n_layers))}
     found = {}
     for name, layers in named.items():
-        start = (len(layers) - size) // 2
-        found[name] = dp.skip(layers[start : start + size])
+        for size in sizes:
+            if size < len(layers):
+                start = (len(layers) - size) // 2
+                found[f"{size} of the {name}"] = dp.skip(layers[start : start + size])
     return found
 
 

@@ -106,8 +106,8 @@ def _restorations(r: dict[str, Any]) -> list[str]:
     lines = [
         "The pruned model is run with the intact model's activation at the answer position in one place: of the same prompt, "
         "and of the other prompt of the pair. *Beyond a wrong prompt* is the difference of the two, as a share of the margin "
-        "that the cut takes, at the best layer of each site; random cuts have as many blocks. What leaves the last block is "
-        "left out, since it is the intact answer by construction.",
+        "that the cut takes, at the best layer of each site; random cuts have as many blocks. Places of which it is known "
+        "beforehand that they bring back nothing or all (ahead of the first removal, behind the last block) are left out.",
     ]
     for name, found in r["restorations"].items():
         cuts: list[list[object]] = [
@@ -121,7 +121,7 @@ def _restorations(r: dict[str, Any]) -> list[str]:
             for row in found["best"]
         ]  # fmt: skip
         lines += [
-            f"### A cut of the {name}",
+            f"### {name[0].upper()}{name[1:]}",
             f"The intact margin is {found['dense']:+.2f}. *Check* is how far whole residuals behind the last removal are from "
             "restoring it.",
             table(["cut", "removed", "margin lost", "accuracy", "check"], cuts),
@@ -138,14 +138,19 @@ def _restorations(r: dict[str, Any]) -> list[str]:
                 best,
             )
             if best
-            else "No cut loses anything that is told from nothing, so there is nothing to bring back.",
+            else "",
+            *(
+                f"*{cut}* loses nothing that is told from nothing, so there is nothing to bring back."
+                for cut, c in found["cuts"].items()
+                if c["low"] <= 0
+            ),
         ]
-    if "first half" in r["restorations"]:
+    if any("half" in name for name in r["restorations"]):
         lines.append(
             "There are no two phases on the search questions, so the two halves of the model stand in for them, and nothing "
             "is said of phases."
         )
-    return lines
+    return [line for line in lines if line]
 
 
 def _place(row: dict[str, Any]) -> str:

@@ -110,7 +110,16 @@ def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
         if not back:
             np.testing.assert_allclose(given.wrong[:, column], expected, atol=1e-6)
     assert {cell.layer for cell in given.cells if cell.site == "attn_out"} == {0, 1, 3, 5}
-    assert [cell.layer for cell in given.cells if found.by_construction(cell)] == [5]
+    ahead = [
+        ("resid_post", 0),
+        ("resid_post", 1),
+        ("attn_out", 0),
+        ("attn_out", 1),
+        ("mlp_out", 0),
+        ("mlp_out", 1),
+    ]
+    known = [(cell.site, cell.layer) for cell in given.cells if found.by_construction(cell)]
+    assert sorted(known) == sorted([*ahead, ("resid_post", 5)])
     assert given.check == pytest.approx(0, abs=1e-6)
     sure = replace(found, dense=found.dense + 5)
     lost = (sure.dense - given.pruned).mean()
@@ -126,6 +135,21 @@ def test_the_place_of_the_planted_head_restores_its_cut(planted, planted_pairs):
     assert len(found.random) == 1
     assert len(found.random[0].cut.removed("attention")) == 1
     assert "by construction" in str(found)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+@pytest.mark.parametrize("part", ["attention", "mlp"])
+def test_what_stands_ahead_of_a_removed_part_brings_nothing_back(family, part, double, pairs):
+    model = double(family)
+    cut, places = dp.skip(2, part=part), ("resid_pre", "attn_out", "mlp_out", "resid_post")
+    with InDouble():
+        found = dp.restore(model, pairs, cut, sites=places, layers=[1, 2, 3], draws=0)
+    idle = np.isclose(found.given.own, found.given.pruned[:, None], rtol=0, atol=1e-9).all(axis=0)
+    cells = [(c.site, c.layer) for c in found.given.cells if found.by_construction(c)]
+    assert set(cells) <= {(c.site, c.layer) for c, here in zip(found.given.cells, idle, strict=True) if here}
+    assert ("resid_pre", 2) in cells
+    assert ("attn_out", 2) not in cells or part == "mlp"
+    assert ("resid_post", 2) not in cells
 
 
 def test_whole_residuals_behind_the_cut_restore_it_exactly(double):
@@ -146,17 +170,22 @@ def test_the_check_of_the_machinery_can_fail(double, monkeypatch):
     assert found.given.check == abs(found.given.pruned - found.dense).max() > 1e-3
 
 
-def test_streams_behind_the_cut_are_no_evidence(double, pairs):
-    """At all positions behind the last removal, or at the answer behind the last attention, all is as it was."""
+def test_streams_behind_the_cut_and_all_ahead_of_it_are_no_evidence(double, pairs):
+    """At all positions behind the last removal, or at the answer behind the last attention, all is as it was.
+
+    Ahead of the first removal there is nothing to put in that is not there already.
+    """
     model = double("llama")
     cut = dp.skip(1) + dp.skip(3, part="attention")
     places = ("resid_pre", "resid_mid", "resid_post")
     with InDouble():
         found = dp.restore(model, pairs, cut, sites=places, positions=["answer", "all"], draws=0)
     same = np.isclose(found.given.own, found.dense[:, None], rtol=0, atol=1e-9).all(axis=0)
+    idle = np.isclose(found.given.own, found.given.pruned[:, None], rtol=0, atol=1e-9).all(axis=0)
+    assert {c.layer for c, here in zip(found.given.cells, idle, strict=True) if here} == {0}
     told = [found.by_construction(cell) for cell in found.given.cells]
-    assert told == same.tolist() == found.to_pandas()["by_construction"].tolist()
-    named = {(c.site, c.layer, c.position) for c, here in zip(found.given.cells, told, strict=True) if here}
+    assert told == (same | idle).tolist() == found.to_pandas()["by_construction"].tolist()
+    named = {(c.site, c.layer, c.position) for c, here in zip(found.given.cells, same, strict=True) if here}
     assert {(site, layer) for site, layer, position in named if position == "answer"} == {
         ("resid_mid", 5), ("resid_post", 5),
     }  # fmt: skip
