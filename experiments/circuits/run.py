@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import settings
 from common import Job, begin
 from figure import draw
+from parts import by_category, circuits
 from story import tell
 
 FOLDER = Path(__file__).parent
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
             "pairs": {"n": len(pairs), "n_questions": pairs.n_questions, "dropped": dict(pairs.dropped),
                       "categories": len({q.category for q in pairs.sides[0].questions})},
             "attribution": attributed(attribution),
+            "categories_apart": by_category(attribution),
+            "circuits": circuits(job, pairs, rest, cuts),
             **swept,
             "transitions": {name: told(found) for name, found in transitions.items()},
             "restorations": {name: restored(found) for name, found in restorations.items()},

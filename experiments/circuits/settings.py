@@ -11,7 +11,9 @@ DIRECTIONS = ("denoise", "noise")
 CUT_SIZES = (3, 6)  # neighbouring blocks in the middle of a phase that is longer
 RESTORED = ("attn_out", "mlp_out", "resid_post")  # at the answer
 DRAWS = 2  # random cuts beside each
-N_ATTRIBUTED = 128
+N_ATTRIBUTED = 192
+TARGET = 0.8  # of the margin that a circuit keeps on the questions that find it
+LEAST_CIRCUIT = 16  # questions, half to find a circuit and half to report
 
 # The same on a small random model, as a check that the scripts still work.
 QUICK = {
@@ -21,4 +23,5 @@ QUICK = {
     "CUT_SIZES": (1,),
     "DRAWS": 1,
     "N_ATTRIBUTED": 12,
+    "LEAST_CIRCUIT": 4,
 }

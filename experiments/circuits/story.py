@@ -30,12 +30,15 @@ def tell(r: dict[str, Any]) -> str:
         "![recovery by layer, single heads, and the answer under interchange](figure.png)",
         "## What the margin is the sum of",
         *_attribution(r["attribution"]),
+        *_categories(r["categories_apart"]),
         "## What patches bring back",
         *_sweeps(r),
         "## From where on the answer follows the residual",
         *_transitions(r),
         "## What brings a pruned model's decision back",
         *_restorations(r),
+        "## Is it the same circuit after pruning?",
+        *_circuits(r),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -52,6 +55,58 @@ def _attribution(a: dict[str, Any]) -> list[str]:
         "over questions:",
         table(["part", "layer", "mean"], rows),
     ]
+
+
+def _categories(found: list[dict[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    rows: list[list[object]] = [
+        [row["category"], row["n"], f"{row['margin']:+.2f}", f"{row['part'].replace('_', ' ')} {_place(row)}",
+         _ends(row["mean"], row["low"], row["high"]), _number(row["elsewhere"]), _number(row["correlation"])]
+        for row in found
+    ]  # fmt: skip
+    return [
+        "By category: the part that adds most there, what it adds in all other categories, and the rank correlation of all "
+        "parts with those other categories. Few questions each; the largest of many parts is larger than it would be on "
+        "other questions.",
+        table(
+            ["category", "questions", "margin", "largest part", "adds", "elsewhere", "rank correlation"], rows
+        ),
+    ]
+
+
+def _circuits(r: dict[str, Any]) -> list[str]:
+    lines = [
+        "Heads and MLPs, in the order of what attribution patching on the pairs foretells, until they keep "
+        f"{r['settings']['TARGET']:.0%} of the margin with all others held at their mean. Questions that are in no pair and "
+        "that both models answer right, one half to find the circuit and the other to report. *Shared* is out of the "
+        "parts that both models have; the null moves parts within bands of layers. Faithfulness under mean ablation, with "
+        "95% intervals over questions.",
+    ]
+    rows: list[list[object]] = []
+    for name, c in r["circuits"].items():
+        if "why" in c:
+            lines.append(f"{name}: not testable, {c['why']}.")
+            continue
+        kept = {(row["circuit"], row["on"]): row for row in c["kept"]}
+        cells = [
+            _ends(*(kept[key][f"faithfulness{end}"] for end in ("", "_low", "_high")))
+            for key in (
+                ("intact", "intact"),
+                ("pruned", "pruned"),
+                ("intact", "pruned"),
+                ("pruned", "intact"),
+            )
+        ]
+        rows.append(
+            [f"{name} ({c['cut']})", c["n"], f"{c['sizes'][0]} and {c['sizes'][1]}", f"{c['shared']} of {c['components']}",
+             f"{c['jaccard']:.2f} ({c['expected']:.2f}, p = {c['p_value']:.2g})", *cells]
+        )  # fmt: skip
+    if rows:
+        head = ["cut", "questions", "parts, intact and pruned", "shared", "Jaccard (expected)", "intact on intact",
+                "pruned on pruned", "intact on pruned", "pruned on intact"]  # fmt: skip
+        lines.insert(1, table(head, rows))
+    return lines
 
 
 def _sweeps(r: dict[str, Any]) -> list[str]:
