@@ -291,15 +291,20 @@ def attention_is_spare(r: Results) -> Judgement:
 
 
 def deviation_compounds(r: Results) -> Judgement:
-    """Running free, the deviation from the intact model grows from step to step."""
-    mine = [g for g in r["growth"] if (g["mode"], g["measure"]) == ("free", "kl_dense_from_pruned")]
-    forced = [
-        g for g in r["growth"] if (g["mode"], g["measure"]) == ("teacher_forced", "kl_dense_from_pruned")
-    ]
-    up, down = (sum(sign * g["difference"] > 0 and g["p_holm"] < 0.05 for g in mine) for sign in (1, -1))
-    same = sum(g["difference"] > 0 and g["p_holm"] < 0.05 for g in forced)
-    told = f"KL grows running free under {up} of {len(mine)} cuts, shrinks under {down}; on one and the same text under {same}"
-    return told, tally(up, down, len(mine))
+    """Running free, the deviation from the intact model grows from step to step, and on one and the same text too."""
+
+    def grows(mode: str, sign: int = 1) -> int:
+        rows = [g for g in r["growth"] if (g["mode"], g["measure"]) == (mode, "kl_dense_from_pruned")]
+        return sum(sign * g["difference"] > 0 and g["p_holm"] < 0.05 for g in rows)
+
+    n = len(r["variants"])
+    up, down, forced, texts = grows("free"), grows("free", -1), grows("teacher_forced"), grows("paths")
+    told = (
+        f"KL grows running free under {up} of {n} cuts, shrinks under {down}; on one and the same text under {forced}, and "
+        f"between the two texts as the intact model alone reads them under {texts}"
+    )
+    found = tally(up, down, n)
+    return told, DEPENDS if found in (HOLDS, PARTLY) and not forced else found
 
 
 # -- the game -----------------------------------------------------------------------------------------------------------
