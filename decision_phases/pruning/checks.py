@@ -86,13 +86,10 @@ def check_request(
         splits: Number of splits.
 
     Raises:
-        InputError: If no name is given or one is not known, an objective lacks its texts, a model cannot give what a
-            criterion needs, or a number is out of range.
+        InputError: If a name is not known, an objective lacks its texts, a model cannot give what a criterion needs,
+            or a number is out of range.
     """
     strategies = [find_strategy(name) for name in names]
-    if not strategies:
-        msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
-        raise InputError(msg)
     check_width(width)
     find_objective(objective)
     for strategy in strategies:

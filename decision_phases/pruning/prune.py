@@ -8,7 +8,7 @@ from typing import Any
 
 from decision_phases.engine import Store
 from decision_phases.engine import texts as as_texts
-from decision_phases.errors import UntrustedError
+from decision_phases.errors import InputError, UntrustedError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import check_request, parts_of, with_controls
@@ -19,7 +19,7 @@ from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import find_strategy
+from decision_phases.pruning.strategies import STRATEGIES, find_strategy
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -120,6 +120,9 @@ def prune(
     """
     access, timed = as_model(model), find_timing(timing)
     names = with_controls([by] if isinstance(by, str) else list(by), wanted=controls)
+    if not names:
+        msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
+        raise InputError(msg)
     check_request(
         names,
         model=access,
