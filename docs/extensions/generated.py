@@ -18,6 +18,9 @@ HOMES = ("models", "tasks", "readout", "lenses", "interventions", "engine", "pru
          "pruning.sparsity", "hierarchy", "circuits", "repairs", "exports", "studies.steering", "studies.steered",
          "views", "store", "errors")  # fmt: skip
 
+#: A picture that stands beside the text that shows it.
+PICTURE = re.compile(r"\]\((\w+\.png)\)")
+
 
 def pages():
     """Everything that is generated.
@@ -135,7 +138,7 @@ def experiments():
         folder = settings.parent
         text = folder / "README.md"
         if text.is_file():
-            found[folder.name] = text.read_text("utf-8").replace("](figure.png)", f"]({folder.name}.png)")
+            found[folder.name] = PICTURE.sub(rf"]({folder.name}-\1)", text.read_text("utf-8"))
         else:
             found[folder.name] = f"# {folder.name}\n\nNot run yet: see `experiments/{folder.name}`.\n"
     return found
@@ -153,10 +156,8 @@ def write(app, config):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, encoding="utf-8")
-    for name in experiments():
-        figure = ROOT / "experiments" / name / "figure.png"
-        if figure.is_file():
-            shutil.copyfile(figure, out / "experiments" / f"{name}.png")
+    for picture in ROOT.glob("experiments/*/*.png"):
+        shutil.copyfile(picture, out / "experiments" / f"{picture.parent.name}-{picture.name}")
 
 
 def setup(app):
