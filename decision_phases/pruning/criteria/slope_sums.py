@@ -27,6 +27,7 @@ def first_order(w: Array, g: Array) -> Array:
     Source: LLM-Pruner, arXiv 2305.11627 (element-wise, `param_first`); Shortened LLaMA, arXiv 2402.02834 (Taylor).
 
     Example:
+        >>> import torch
         >>> first_order(torch.tensor([1.0, -2.0]), torch.tensor([3.0, 0.5])).tolist()
         [3.0, 1.0]
     """
@@ -43,6 +44,7 @@ def second_order(w: Array, f: Array) -> Array:
     Source: LLM-Pruner, arXiv 2305.11627, as its code computes `param_second` (without the factor ½).
 
     Example:
+        >>> import torch
         >>> second_order(torch.tensor([1.0, -2.0]), torch.tensor([3.0, 0.5])).tolist()
         [3.0, 2.0]
     """
@@ -60,6 +62,7 @@ def mixed_order(w: Array, g: Array, f: Array) -> Array:
     Source: LLM-Pruner, arXiv 2305.11627 (`param_mix` of its code).
 
     Example:
+        >>> import torch
         >>> mixed_order(torch.tensor([2.0]), torch.tensor([3.0]), torch.tensor([1.0])).tolist()
         [4.0]
     """
