@@ -146,7 +146,8 @@ class GenerationDrift:
         Raises:
             InputError: With fewer than two steps or two prompts.
         """
-        return paired_difference(*self.quarters(mode, measure)[::-1], seed=self.seed)
+        first, last = self.quarters(mode, measure)
+        return paired_difference(last, first, seed=self.seed)
 
     def quarters(
         self, mode: str, measure: str

@@ -150,10 +150,7 @@ def rank(
     for criterion, request in zip(criteria, requests, strict=True):
         criterion.check(access, part, request.data)
         _check_protection(criterion, access, every)
-    ranked = [
-        _ranking(criterion, request, confidence=confidence)
-        for criterion, request in zip(criteria, requests, strict=True)
-    ]
+    ranked = [_ranking(criterion, request) for criterion, request in zip(criteria, requests, strict=True)]
     return ranked[0] if isinstance(by, str | Criterion) else Rankings(tuple(ranked))
 
 
@@ -183,11 +180,11 @@ def _check_protection(criterion: Criterion, model: ModelAccess, units: Sequence[
         raise InputError(msg)
 
 
-def _ranking(criterion: Criterion, request: Request, *, confidence: float) -> Ranking:
+def _ranking(criterion: Criterion, request: Request) -> Ranking:
     scores = criterion.score(request)
     data = request.data if criterion.needs.data else None
     _check_finite(criterion, request.units, scores, data)
-    low, high = scores.interval(confidence=confidence, seed=request.seed)
+    low, high = scores.interval(confidence=request.confidence, seed=request.seed)
     return Ranking(
         by=criterion.name,
         what=criterion.what,
@@ -200,7 +197,7 @@ def _ranking(criterion: Criterion, request: Request, *, confidence: float) -> Ra
         protected=tuple(unit for unit in request.units if criterion.protected(request.model, unit)),
         data=data.name if data else "",
         resampled=data.kind if data else "",
-        confidence=confidence,
+        confidence=request.confidence,
         under=request.under,
         model=request.model.name,
         n_layers=request.model.n_layers,
