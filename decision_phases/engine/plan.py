@@ -81,10 +81,21 @@ class Plan:
     @cached_property
     def naive_blocks(self) -> int:
         """Blocks computed if every variant ran by itself."""
-        return sum(
-            self.last_layer - sum(layer < self.last_layer for layer in variant.removed_blocks)
-            for variant in self.variants
-        )
+        return sum(map(self._alone, self.variants))
+
+    def _alone(self, variant: Intervention) -> int:
+        return self.last_layer - sum(layer < self.last_layer for layer in variant.removed_blocks)
+
+    def share_alone(self, variant: Intervention) -> float:
+        """Blocks that a variant would need by itself, as a share of those that the plan computes for all together.
+
+        Args:
+            variant: One of the variants.
+
+        Returns:
+            The share; over all variants they add up to more than 1 where something is shared.
+        """
+        return self._alone(variant) / self.planned_blocks if self.planned_blocks else 1 / len(self.variants)
 
     @cached_property
     def planned_blocks(self) -> int:

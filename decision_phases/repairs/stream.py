@@ -12,7 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads, evaluate
+from decision_phases.engine import Batch, Collector, Inputs, Observer, Plan, Reads
+from decision_phases.engine.inputs import as_inputs, check_inputs
+from decision_phases.engine.local import plan_for, walk_all
+from decision_phases.engine.lower import check_variant
 from decision_phases.engine.observers import ReadRows
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
@@ -78,7 +81,8 @@ class Chunk:
 
     Attributes:
         rows: Intervention → what was read under it.
-        seconds: Intervention → how long it ran.
+        seconds: Intervention → how long it would have run alone, by the blocks that it needs; what several have in
+            common was run once.
     """
 
     rows: Mapping[Intervention, Rows]
@@ -96,6 +100,8 @@ def stream(
 ) -> Iterator[Chunk]:
     """Run texts under several interventions and give what is read, a few windows at a time.
 
+    Interventions that are read at the same places run together, so that the blocks before they part run once.
+
     Args:
         model: The model.
         sequences: Windows of text.
@@ -107,18 +113,38 @@ def stream(
     Yields:
         What was read of the next windows.
     """
-    looks = {
-        variant: RowsObserver(tuple(dict.fromkeys(where)), positions) for variant, where in wanted.items()
-    }
+    alike: dict[RowsObserver, list[Intervention]] = {}
+    for variant, where in wanted.items():
+        alike.setdefault(RowsObserver(tuple(dict.fromkeys(where)), positions), []).append(variant)
     with tqdm(total=len(sequences), disable=not progress, unit="window", desc=what) as bar:
         for part in _chunks(sequences):
             rows, seconds = {}, {}
-            for variant, look in looks.items():
+            for look, variants in alike.items():
                 start = time.perf_counter()
-                (run,) = evaluate(model, part, [variant], [look])
-                rows[variant], seconds[variant] = run[look.name], time.perf_counter() - start
+                plan, found = _together(model, part, variants, look)
+                spent = time.perf_counter() - start
+                rows.update(found)
+                seconds.update({variant: spent * plan.share_alone(variant) for variant in variants})
             yield Chunk(rows, seconds)
             bar.update(len(part))
+
+
+def _together(
+    model: ModelAccess, part: Sequence[TokenSequence], variants: Sequence[Intervention], look: RowsObserver
+) -> tuple[Plan, dict[Intervention, Rows]]:
+    """What is read under each, here and now: activations are too large to be sent to workers or kept in a store."""
+    inputs = as_inputs(part)
+    check_inputs(model, inputs)
+    for variant in variants:
+        check_variant(model, variant, inputs.sequences, len(inputs))
+    plan = plan_for(model, inputs, variants, [look])
+    found: dict[Intervention, Rows] = {}
+
+    def keep(place: int, results: Mapping[str, Rows]) -> None:
+        found[plan.variants[place]] = results[look.name]
+
+    walk_all(model, inputs, plan, [look], keep, progress=False)
+    return plan, found
 
 
 def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:

@@ -21,8 +21,8 @@ PHASE_DRAWS = 3  # random cuts of each kind, or all where there are fewer
 FIRST_BLOCKS = (0, 1, 2)  # left out, together with the transition block
 MAIN = "relative_ghost"  # the repair that the phases are compared by
 WINDOW = 128  # tokens in a window of text
-WINDOWS = 128  # windows to fit to
-HELD_OUT = 48  # windows to measure perplexity on
+WINDOWS = 64  # windows to fit to
+HELD_OUT = 32  # windows to measure perplexity on
 
 # The same on a small random model, as a check that the scripts still work.
 QUICK = {"N_SEARCH": 20, "N_EVALUATION": 20, "UP_TO": 3, "BEYOND": 1, "METHODS": ("mean_bias", "relative_ghost"),

@@ -378,6 +378,8 @@ def test_the_plan_says_what_it_saves(model_of: Any, rows: Rows) -> None:
     said = plan.explain()
     assert "7 variants × 4 sequences (33 tokens in " in said
     assert "21 blocks instead of 36, 42% saved" in said
+    alone = [plan_for(model_of("llama"), as_inputs(rows), [v], LOOK).planned_blocks for v in variants]
+    assert [plan.share_alone(variant) for variant in variants] == [blocks / 21 for blocks in alone]
 
 
 def test_a_family_that_works_between_its_blocks_runs_as_a_whole_and_says_why(

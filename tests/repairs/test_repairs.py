@@ -14,7 +14,9 @@ from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import perplexity
 from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
 from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
-from decision_phases.repairs.contract import Job
+from decision_phases.repairs.contract import Job, Task
+from decision_phases.repairs.dispatch import fit_all
+from decision_phases.repairs.repair import source_of
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
 
@@ -70,8 +72,6 @@ def around(model, cut, place, variant):
 
 def windows(model):
     """The windows that `repair` takes with the settings `FEW`."""
-    from decision_phases.repairs.repair import source_of
-
     return source_of(model, seed=0, **FEW).data.sequences
 
 
@@ -261,6 +261,33 @@ def test_maps_are_fitted_left_to_right_on_the_repaired_model_or_each_on_the_inta
         np.testing.assert_allclose(fit.error_after, missed(y, x @ weight), rtol=1e-3)
         under += place.cut + Intervention((edit,))
     assert under == scattered + found
+
+
+def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_once(tiny, monkeypatch):
+    """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
+    cut, names, ran = skip(2, 4), ["mean_bias", "diagonal", "ghost"], []
+    run_block = type(tiny).run_block
+
+    def counted(self, layer, *given, **how):
+        ran.append(layer)
+        return run_block(self, layer, *given, **how)
+
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW))
+    with monkeypatch.context() as here:
+        here.setattr(type(tiny), "run_block", counted)
+        together = fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
+    # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
+    assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]
+    for name, found in zip(names, together, strict=True):
+        alone = repair(tiny, cut, method=name, **FEW)
+        assert [edit.layer for edit in found] == [edit.layer for edit in alone] == [2, 4]
+        for edit, other in zip(found, alone, strict=True):
+            for mine, its in zip(arrays_of(edit.value), arrays_of(other.value), strict=True):
+                np.testing.assert_allclose(mine, its, atol=1e-5)
+
+
+def arrays_of(value):
+    return [array.data for array in (value.weight, value.bias) if array is not None]
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gpt_neox", "bloom", "mamba", "rwkv"])
