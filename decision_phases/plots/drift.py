@@ -47,7 +47,7 @@ def drift_by_step(
                     line.estimate,
                     color=style.light,
                     linewidth=1.5,
-                    linestyle=(0, style.dash) if style.dash else "-",
+                    linestyle=style.linestyle,
                     marker=MARKERS[style.marker],
                     markersize=2.5,
                     label=mode.replace("_", " "),

@@ -102,7 +102,7 @@ def _draw(axes: Axes, panel: LinePanel) -> None:
             layers,
             line.estimate[there],
             color=look.light,
-            linestyle=(0, look.dash) if look.dash else "-",
+            linestyle=look.linestyle,
             marker=MARKERS[look.marker],
             markersize=3.0,
             linewidth=1.4,

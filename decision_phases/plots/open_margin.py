@@ -53,7 +53,7 @@ def margin_by_step(
                 x[there],
                 line.estimate[there],
                 color=style.light,
-                linestyle=(0, style.dash) if style.dash else "-",
+                linestyle=style.linestyle,
                 marker=MARKERS[style.marker],
                 markersize=3.0,
                 linewidth=1.5,

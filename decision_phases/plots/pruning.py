@@ -87,7 +87,7 @@ def _band(axes: Axes, curve: Curve, style: Stroke) -> None:
         curve.removed, curve.low, curve.high, color=style.light, alpha=0.22, linewidth=0.0, zorder=1.5
     )
     label = f"{curve.name.replace('_', ' ')}: mean and\nrange of {curve.draws} draws"
-    dash = (0, style.dash) if style.dash else "-"
+    dash = style.linestyle
     axes.plot(
         curve.removed, curve.accuracy, color=style.light, linewidth=1.4, linestyle=dash, label=label, zorder=2
     )
@@ -101,7 +101,7 @@ def _line(axes: Axes, curve: Curve, style: Stroke, shift: float) -> None:
         curve.accuracy,
         color=style.light,
         linewidth=1.6,
-        linestyle=(0, style.dash) if style.dash else "-",
+        linestyle=style.linestyle,
         marker=MARKERS[style.marker],
         markersize=4.2,
         label=curve.name.replace("_", " "),

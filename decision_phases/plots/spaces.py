@@ -125,7 +125,7 @@ def _draw(axes: Axes, curve: SpaceCurve, place: int) -> None:
         layers,
         value,
         color=look.light,
-        linestyle=(0, look.dash) if look.dash else "-",
+        linestyle=look.linestyle,
         linewidth=1.5,
         marker=MARKERS[look.marker],
         markersize=3.2,

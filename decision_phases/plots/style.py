@@ -6,7 +6,7 @@ and grey. Strategies differ in colour, dash and marker, so that no chart depends
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -89,6 +89,11 @@ class Stroke:
     dash: tuple[int, ...]
     marker: str
 
+    @property
+    def linestyle(self) -> Any:
+        """The dash, as matplotlib takes it."""
+        return (0, self.dash) if self.dash else "-"
+
 
 STROKES: Mapping[str, Stroke] = MappingProxyType(
     {
@@ -104,6 +109,8 @@ STROKES: Mapping[str, Stroke] = MappingProxyType(
 _SPARE = tuple(
     STROKES[name] for name in ("within_decisive", "shallowest", "accuracy", "within_silent", "deepest")
 )
+_AGAIN = (((7, 2, 2, 2), "up"), ((3, 3), "square"), ((2, 2), "circle"))
+"""Dash and marker of spare colours that come a second, third and fourth time."""
 MARKERS: Mapping[str, str] = MappingProxyType(
     {"circle": "o", "square": "s", "up": "^", "down": "v", "diamond": "D", "cross": "x"}
 )
@@ -148,10 +155,18 @@ def stroke(strategy: str, position: int = 0) -> Stroke:
         Its colour in both schemes, dash and marker.
 
     Example:
-        >>> stroke("deepest").light, stroke("my own", 5) == stroke("another", 0)
+        >>> stroke("deepest").light, stroke("my own", 5).light == stroke("another", 0).light
         ('#8a3f10', True)
+        >>> stroke("my own", 5).linestyle, stroke("another", 0).linestyle  # dashed otherwise
+        ((0, (7, 2, 2, 2)), (0, (5, 2)))
     """
-    return STROKES.get(strategy, _SPARE[position % len(_SPARE)])
+    if strategy in STROKES:
+        return STROKES[strategy]
+    turn, at = divmod(position, len(_SPARE))
+    if not turn:
+        return _SPARE[at]
+    dash, marker = _AGAIN[(turn - 1) % len(_AGAIN)]
+    return replace(_SPARE[at], dash=dash, marker=marker)
 
 
 def diverging(palette: Palette = LIGHT) -> LinearSegmentedColormap:

@@ -51,7 +51,7 @@ def draw(rows: pd.DataFrame, families: Sequence[str], path: Path) -> None:
                     color=style.light,
                     marker=MARKERS[style.marker],
                     markersize=4.0,
-                    linestyle="" if part == "weights" else (0, style.dash) if style.dash else "-",
+                    linestyle="" if part == "weights" else style.linestyle,
                     label=family.replace("_", " ") if axes is figure.axes[0] else None,
                 )
                 random = mine[mine["kind"] == "random"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from decision_phases.plots.style import LIGHT, house_style, new_figure, save_figure, stroke
+from decision_phases.plots.style import LIGHT, MARKERS, house_style, new_figure, save_figure, stroke
 
 _CURVES = ("trajectory", "trajectory_local", "margin", "perplexity, texts", "block_influence", "shapley")
 
@@ -47,7 +47,10 @@ def draw(r: dict[str, Any], path: Path) -> None:
             own = [c["accuracy"] for c in r["cuts"] if c["criterion"] == name]
             if own:
                 look = stroke(name, i)
-                right.plot(sizes, own, color=look.light, marker="o", markersize=3, label=name)
+                right.plot(
+                    sizes, own, color=look.light, linestyle=look.linestyle, marker=MARKERS[look.marker], markersize=3,
+                    label=name,
+                )  # fmt: skip
         right.set_ylim(0.0, 1.0)
         right.set_xlabel("blocks removed at once")
         right.set_ylabel("accuracy")

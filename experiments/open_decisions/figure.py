@@ -39,7 +39,7 @@ def draw(layers: pd.DataFrame, drift: pd.DataFrame, result: dict[str, Any], path
                 mine["layer"],
                 mine["margin"],
                 color=style.light,
-                linestyle=(0, style.dash) if style.dash else "-",
+                linestyle=style.linestyle,
                 label=name,
             )
             where = result["phases"][name]["transition"]["layer"]
@@ -79,7 +79,7 @@ def draw(layers: pd.DataFrame, drift: pd.DataFrame, result: dict[str, Any], path
                     rows["step"],
                     rows["value"],
                     color=style.light,
-                    linestyle=(0, style.dash) if style.dash else "-",
+                    linestyle=style.linestyle,
                     label=str(mode).replace("_", " "),
                 )
             axes.set_xlabel("step")

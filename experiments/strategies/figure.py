@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from decision_phases.plots.style import LIGHT, house_style, new_figure, save_figure, stroke
+from decision_phases.plots.style import LIGHT, MARKERS, house_style, new_figure, save_figure, stroke
 
 
 def draw(r: dict[str, Any], path: Path) -> None:
@@ -27,8 +27,9 @@ def draw(r: dict[str, Any], path: Path) -> None:
             steps, style = r["by_step"][name], stroke(name, i)
             x = [row["step"] for row in steps]
             left.plot(
-                x, [row["accuracy"] for row in steps], color=style.light, marker="o", markersize=3, label=name
-            )
+                x, [row["accuracy"] for row in steps], color=style.light, linestyle=style.linestyle,
+                marker=MARKERS[style.marker], markersize=3, label=name,
+            )  # fmt: skip
             if name == "random":
                 low, high = ([row[end] for row in steps] for end in ("low", "high"))
                 left.fill_between(x, low, high, color=style.light, alpha=0.15, linewidth=0.0)
