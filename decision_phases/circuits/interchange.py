@@ -198,8 +198,8 @@ def causal_transition(
         >>> bool((found.follows[:, -1] == 1).all())  # what leaves the last block at the answer is the answer
         True
     """
-    clean, corrupted = pairs.enough()
     access, variant = as_model(model), under or Intervention()
+    clean, corrupted = pairs.enough(access)
     cells = cells_of(access, variant, ["resid_post"], None, ["answer"])
     first = _interchanged(access, corrupted, clean, pairs, variant, cells, store=store, progress=progress)
     second = _interchanged(access, clean, corrupted, pairs, variant, cells, store=store, progress=progress)

@@ -10,6 +10,8 @@ import pandas as pd
 
 from decision_phases.circuits.matching import layout
 from decision_phases.errors import InputError
+from decision_phases.models import ModelAccess
+from decision_phases.readout.ask import ask
 from decision_phases.tasks import EncodedQuestions
 
 KINDS: Mapping[str, str] = {
@@ -150,17 +152,20 @@ class Pairs:
             raise InputError(msg)
         return self.clean, self.corrupted
 
-    def enough(self) -> tuple[EncodedQuestions, EncodedQuestions]:
+    def enough(self, model: ModelAccess) -> tuple[EncodedQuestions, EncodedQuestions]:
         """Clean and corrupted prompts, for what reports an interval over pairs.
 
+        Args:
+            model: The model that is to run them.
+
         Raises:
-            InputError: If nothing can be tested, or there are fewer than two pairs.
+            InputError: If nothing can be tested, there are fewer than two pairs, or another vocabulary encoded them.
         """
-        sides = self.sides
+        clean, corrupted = (ask(model, side) for side in self.sides)
         if len(self) < 2:
             msg = f"{len(self)} pair given; an interval over pairs needs at least two"
             raise InputError(msg)
-        return sides
+        return clean, corrupted
 
     @property
     def positions(self) -> tuple[str, ...]:

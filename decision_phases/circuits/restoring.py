@@ -84,7 +84,7 @@ def restore(
         if settings:
             msg = f"pairs are encoded already, so {', '.join(sorted(settings))} cannot be set"
             raise InputError(msg)
-        encoded, other = questions.sides
+        encoded, other = (ask(access, side) for side in questions.sides)
         for position in positions:
             questions.check_position(position)
     else:

@@ -152,8 +152,8 @@ def _prepared(
     """Model, prompts that are patched, prompts that activations come from, intervention and places; all checked."""
     if direction not in DIRECTIONS:
         raise unknown_name("direction", direction, DIRECTIONS)
-    clean, corrupted = pairs.enough()
     access, variant = as_model(model), under or Intervention()
+    clean, corrupted = pairs.enough(access)
     cells = cells_of(access, variant, sites, layers, positions)
     for cell in cells:
         pairs.check_position(cell.position)

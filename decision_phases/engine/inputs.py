@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
-from decision_phases.tasks import TokenSequence
+from decision_phases.tasks import EncodedQuestions, TokenSequence, check_pieces
 
 
 @runtime_checkable
@@ -82,8 +82,11 @@ def check_inputs(model: ModelAccess, inputs: Inputs) -> None:
         inputs: What is put to it.
 
     Raises:
-        InputError: If a sequence is empty, longer than the model's context, or has a token that the model lacks.
+        InputError: If a sequence is empty, longer than the model's context, or has a token that the model lacks; if
+            another vocabulary encoded the questions.
     """
+    if isinstance(inputs, EncodedQuestions):
+        check_pieces(inputs.pieces, model.tokenizer, f"the questions {inputs.questions.name!r}")
     for sequence in inputs.sequences:
         size, whose = len(sequence), f"a sequence of question {sequence.owner}"
         if not size:

@@ -12,6 +12,7 @@ from decision_phases.tasks import (
     EncodedQuestions,
     Question,
     QuestionSet,
+    check_pieces,
     check_settings,
     encode_questions,
     questions,
@@ -21,7 +22,7 @@ Questions = str | Path | QuestionSet | EncodedQuestions | Iterable[Question]
 
 
 def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestions:
-    """Encode questions for a model; what is encoded already is left alone.
+    """Encode questions for a model; what is encoded already is left as it is, if the model's vocabulary encoded it.
 
     Args:
         model: The model, whose tokenizer and context length hold.
@@ -33,7 +34,7 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
 
     Raises:
         InputError: If they cannot be put to this model in this scoring, a setting is unknown, or settings are given for
-            encoded ones.
+            encoded ones; if encoded ones have ids that mean something else to this model.
 
     Example:
         >>> from decision_phases.models import load
@@ -47,6 +48,7 @@ def ask(model: ModelAccess, given: Questions, **settings: Any) -> EncodedQuestio
                 "give the questions themselves"
             )
             raise InputError(msg)
+        check_pieces(given.pieces, model.tokenizer, f"the questions {given.questions.name!r}")
         return given
     check_settings(settings)
     return encode_questions(

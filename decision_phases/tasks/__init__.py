@@ -11,7 +11,7 @@ from decision_phases.tasks.shots import draw_examples
 from decision_phases.tasks.sources import BUNDLED, HUB_QUESTIONS, questions, read_questions
 from decision_phases.tasks.text_sources import HUB_TEXTS, texts
 from decision_phases.tasks.textset import TextSet
-from decision_phases.tasks.tokenise import Tokenizer
+from decision_phases.tasks.tokenise import Tokenizer, check_pieces
 from decision_phases.tasks.windows import encode_texts
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TextSet",
     "TokenSequence",
     "Tokenizer",
+    "check_pieces",
     "check_settings",
     "cloze_scores",
     "draw_examples",

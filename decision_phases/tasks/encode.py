@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from decision_phases.tasks.question import Question, QuestionSet
 from decision_phases.tasks.scoring import find_scoring, is_cloze
 from decision_phases.tasks.sequences import EncodedQuestions, TokenSequence
 from decision_phases.tasks.shots import draw_examples
-from decision_phases.tasks.tokenise import Tokenizer, Tokens, continuation, tokenise
+from decision_phases.tasks.tokenise import Tokenizer, Tokens, continuation, pieces_of, tokenise
 
 
 def check_settings(given: Iterable[str], *, asked: bool = True) -> None:
@@ -115,6 +116,7 @@ def encode_questions(
         show_options=plan.show_options,
         symbols=plan.symbols if plan.scoring == "letter" else (),
         bos=bos is not None and all(sequence.tokens[0] == bos for sequence in sequences),
+        pieces=pieces_of(chain(*option_ids, *((*s.tokens, *s.targets) for s in sequences)), tokenizer),
     )
 
 

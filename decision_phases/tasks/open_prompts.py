@@ -1,9 +1,10 @@
 """Prompts that a model continues freely: strings, the beginnings of texts, or questions asked without their options."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from decision_phases.tasks.sequences import EncodedQuestions
 from decision_phases.tasks.sources import BUNDLED, HUB_QUESTIONS, questions
 from decision_phases.tasks.text_sources import HUB_TEXTS, texts
 from decision_phases.tasks.textset import TextSet
-from decision_phases.tasks.tokenise import Tokenizer, tokenise
+from decision_phases.tasks.tokenise import Tokenizer, check_pieces, pieces_of, tokenise
 from decision_phases.tasks.windows import window_head
 
 
@@ -28,6 +29,7 @@ class OpenPrompts:
         name: Name in results.
         tokens: Token ids of each prompt, BOS included where the tokenizer's own rule puts one.
         labels: What messages and tables call each of them.
+        pieces: The token of every id, as the vocabulary that encoded them writes it; empty where it is not known.
 
     Raises:
         InputError: If there is no prompt, or one without tokens.
@@ -40,6 +42,7 @@ class OpenPrompts:
     name: str
     tokens: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...]
+    pieces: Mapping[int, str | None] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.tokens or len(self.tokens) != len(self.labels):
@@ -85,13 +88,16 @@ def encode_prompts(
 
     Raises:
         InputError: If there is no tokenizer, nothing is given, a prompt is empty or its options are in it, or the
-            number of tokens is below one.
+            number of tokens is below one; if what is encoded already has ids that mean something else here.
 
     Example:
         >>> from decision_phases.models import tiny_tokenizer
         >>> encode_prompts(["Is water wet?", "Is ice cold?"], tiny_tokenizer()).labels
         ('#0', '#1')
     """
+    if isinstance(given, OpenPrompts | EncodedQuestions):
+        what = given.name if isinstance(given, OpenPrompts) else given.questions.name
+        check_pieces(given.pieces, tokenizer, f"the prompts {what!r}")
     if isinstance(given, OpenPrompts):
         return given
     if tokenizer is None:
@@ -122,7 +128,10 @@ def encode_prompts(
     kept: Sequence[int] = range(len(rows))
     if limit is not None and limit < len(rows):
         kept = sorted(np.random.default_rng(seed).choice(len(rows), size=limit, replace=False).tolist())
-    return OpenPrompts(name, tuple(rows[i] for i in kept), tuple(f"#{i}" for i in kept))
+    chosen = tuple(rows[i] for i in kept)
+    return OpenPrompts(
+        name, chosen, tuple(f"#{i}" for i in kept), pieces_of(chain.from_iterable(chosen), tokenizer)
+    )
 
 
 def _find(given: Any) -> EncodedQuestions | QuestionSet | TextSet | tuple[str, tuple[str, ...], bool]:
@@ -156,4 +165,4 @@ def _of_encoded(encoded: EncodedQuestions) -> OpenPrompts:
     owners = range(len(encoded))
     rows = tuple(first[owner].tokens[: first[owner].read[0] + 1] for owner in owners)
     labels = tuple(encoded.questions[owner].id or f"#{owner}" for owner in owners)
-    return OpenPrompts(encoded.questions.name, rows, labels)
+    return OpenPrompts(encoded.questions.name, rows, labels, encoded.pieces)

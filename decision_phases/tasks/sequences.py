@@ -86,6 +86,8 @@ class EncodedQuestions:
         show_options: Whether the options stand in the prompt.
         symbols: The symbols of the options; empty except for letter scoring.
         bos: Whether every sequence begins with the tokenizer's BOS token, by the tokenizer's own rule.
+        pieces: The token of every id in use, as the vocabulary that encoded them writes it: by it, a model with
+            another vocabulary refuses them. Empty where it is not known.
     """
 
     questions: QuestionSet
@@ -100,6 +102,7 @@ class EncodedQuestions:
     show_options: bool
     symbols: tuple[str, ...]
     bos: bool
+    pieces: Mapping[int, str | None] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.questions)

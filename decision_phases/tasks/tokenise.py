@@ -1,6 +1,6 @@
 """Texts to token ids under the tokenizer's own rules, many at a time and each text once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +83,58 @@ def tokenise(
         text: Tokens(tuple(ids), None if where is None else tuple((int(a), int(b)) for a, b in where))
         for text, ids, where in zip(distinct, encoded["input_ids"], ranges, strict=True)
     }
+
+
+def pieces_of(ids: Iterable[int], tokenizer: Tokenizer) -> dict[int, str | None]:
+    """What a vocabulary writes for each of some ids.
+
+    Args:
+        ids: Token ids; repeated ones cost nothing.
+        tokenizer: A Hugging Face tokenizer.
+
+    Returns:
+        The token of every id, ascending; None where the vocabulary has none.
+
+    Example:
+        >>> from decision_phases.models import tiny_tokenizer
+        >>> pieces_of([0, 10**6], tiny_tokenizer())
+        {0: '<s>', 1000000: None}
+    """
+    return {token: _piece(token, tokenizer) for token in sorted(set(ids))}
+
+
+def check_pieces(pieces: Mapping[int, str | None], tokenizer: Tokenizer | None, what: str) -> None:
+    """Refuse what another vocabulary encoded: its ids would mean other texts here.
+
+    Vocabularies may differ elsewhere, in added tokens for instance; what counts are the ids in use.
+
+    Args:
+        pieces: The token of every id in use, where they were encoded; empty where that is not known.
+        tokenizer: The tokenizer of the model that is to run them; None where it has none to compare with.
+        what: Names them in the message.
+
+    Raises:
+        InputError: If an id stands for something else, with an example.
+    """
+    if tokenizer is None:
+        return
+    other = [token for token, piece in pieces.items() if _piece(token, tokenizer) != piece]
+    if other:
+        here = _piece(other[0], tokenizer)
+        msg = (
+            f"{what} were encoded with another vocabulary: {len(other)} of their {len(pieces)} token ids mean "
+            f"something else to this model (id {other[0]} is {pieces[other[0]]!r} there and "
+            f"{'nothing' if here is None else repr(here)} here); encode them for this model"
+        )
+        raise InputError(msg)
+
+
+def _piece(token: int, tokenizer: Tokenizer) -> str | None:
+    try:
+        piece = tokenizer.convert_ids_to_tokens(token)
+    except (IndexError, KeyError):  # what tokenizers without a table in Rust raise beyond their vocabulary
+        return None
+    return None if piece is None else str(piece)
 
 
 def continuation(

@@ -39,7 +39,7 @@ def encoded(model):
 
 
 @pytest.fixture(scope="module")
-def pool(model):
+def pool(model, alone):
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE",)}
     os.environ["RAY_AUTH_MODE"] = "disabled"
     with workers(model, 2, threads=1) as pool:
