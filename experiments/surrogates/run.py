@@ -28,6 +28,7 @@ from decision_phases.pruning.game import (
 )
 from decision_phases.pruning.game.indices import size_chances
 from decision_phases.pruning.game.quality import measure
+from decision_phases.pruning.game.surrogates import find_surrogate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,7 +36,6 @@ import settings
 from common import Job, begin
 from correlations import spearman
 from figure import draw
-from learners import ridge, trees
 from story import tell
 
 FOLDER = Path(__file__).parent
@@ -95,16 +95,17 @@ def learn(masks: np.ndarray, values: np.ndarray, s: Any) -> list[dict[str, Any]]
     once, first = np.unique(masks, axis=0, return_index=True)
     order = np.random.default_rng([s.SEED, 1]).permutation(first)
     held, rest = order[: s.N_HELD_OUT], order[s.N_HELD_OUT :]
-    grid = [n for n in s.GRID if n <= len(rest)]
+    grid = list(dict.fromkeys(min(n, len(rest)) for n in s.GRID))
     rows = []
     for name in s.SURROGATES:
         for n in grid:
-            if name in SURROGATES and n < SURROGATES[name].least(once.shape[1]):
+            if n < SURROGATES[name].least(once.shape[1]):
                 continue
             points, began = [], time.monotonic()
             for repeat in range(s.REPEATS):
                 chosen = np.random.default_rng([s.SEED, 2, repeat]).permutation(rest)[:n]
-                predicted = fit(name, masks[chosen], values[chosen], repeat)(masks[held])
+                fitted = find_surrogate(name).fit(masks[chosen], values[chosen, None], None, repeat)
+                predicted = fitted(masks[held])[:, 0]
                 point = measure(predicted, values[held], n_masks=n)
                 points.append(
                     (point.r2, point.rank_correlation, within_sizes(masks[held], predicted, values[held]))
@@ -116,15 +117,6 @@ def learn(masks: np.ndarray, values: np.ndarray, s: Any) -> list[dict[str, Any]]
                  "r2_within": within, "fit_seconds": (time.monotonic() - began) / s.REPEATS}
             )  # fmt: skip
     return rows
-
-
-def fit(name: str, masks: np.ndarray, values: np.ndarray, seed: int) -> Any:
-    """Fit one of the package's surrogates, or one of this experiment's."""
-    own = {"ridge": ridge, "trees": trees}
-    if name in own:
-        return own[name](masks, values)
-    fitted = SURROGATES[name].fit(masks, values[:, None], None, seed)
-    return lambda new: fitted(new)[:, 0]
 
 
 def within_sizes(masks: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> float:
@@ -170,6 +162,7 @@ def estimators(every: np.ndarray, n: int, s: Any) -> dict[str, Any]:
         "linear surrogate": {"method": "surrogate", "surrogate": "linear"},
         "pairwise surrogate": {"method": "surrogate", "surrogate": "pairwise"},
         "network surrogate": {"method": "surrogate", "surrogate": "network"},
+        "trees surrogate": {"method": "surrogate", "surrogate": "trees"},
     }
     rows = []
     for way, given in ways.items():

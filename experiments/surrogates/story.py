@@ -42,7 +42,7 @@ def _surrogates(r: dict[str, Any]) -> list[str]:
     last = [q for q in r["quality"] if q["n_masks"] == most]
     best = max(last, key=lambda q: q["r2"])
     value = r["value"]
-    return [
+    told = [
         f"{r['n_masks']} cuts of the random pool ({r['n_different']} different), keeping "
         f"{', '.join(map(str, r['sizes']))} of the blocks that are not protected, as the published code does; value: the "
         f"mean {r['objective']} on {r['questions']['n']} questions (mean {value['mean']:+.3f}, standard deviation "
@@ -51,10 +51,24 @@ def _surrogates(r: dict[str, Any]) -> list[str]:
         f"range) over {r['settings']['REPEATS']} subsets of the others; *within* is the R² of what is left once the mean "
         "of each number of kept blocks is known.",
         table(["surrogate", "masks", "R²", "within", "rank correlation", "seconds to fit"], rows),
+        _unlearnt(last),
         f"With {most} masks {best['surrogate']} is best, R² {best['r2']:.2f}. A mask takes {r['seconds_per_mask']:.2f} s "
         f"here ({r['questions']['n']} forward passes, less the depth that masks share), so {most} of them take "
         f"{most * r['seconds_per_mask'] / 60:.0f} minutes.",
     ]
+    return [part for part in told if part]
+
+
+def _unlearnt(last: list[dict[str, Any]]) -> str:
+    """Which surrogates say less than the mean of all masks does."""
+    found = [f"{q['surrogate']} ({q['r2']:.2f})" for q in last if q["r2"] <= 0]
+    if not found:
+        return ""
+    return (
+        f"With {last[0]['n_masks']} masks the R² of {', '.join(found)} is not above zero: the mean of all masks says as "
+        "much. (*published* is the network as released: a sigmoid at its end, which cannot say a negative number, plain "
+        "SGD, one batch of 300 masks a step, meant for many times as many masks and for a ratio of perplexities.)"
+    )
 
 
 def _estimates(r: dict[str, Any]) -> list[str]:
@@ -72,7 +86,22 @@ def _estimates(r: dict[str, Any]) -> list[str]:
         table(
             ["estimator", "budget", "different masks", "forward passes", "error", "rank correlation"], rows
         ),
+        _nearest(e),
     ]
+
+
+def _nearest(e: dict[str, Any]) -> str:
+    most = max(x["budget"] for x in e["rows"])
+    last = sorted((x for x in e["rows"] if x["budget"] == most), key=lambda x: x["error"])
+    fitted = [x for x in last if "surrogate" in x["estimator"]]
+    asked = [x for x in last if "surrogate" not in x["estimator"]]
+    if not fitted or not asked:
+        return ""
+    return (
+        f"At a budget of {most}, {asked[0]['estimator']} is nearest of the samplers ({asked[0]['error']:.4f}) and "
+        f"{fitted[0]['estimator']} of what fits a function to masks ({fitted[0]['error']:.4f}). The first becomes exact "
+        "with more masks; the second cannot, as long as the function does not hold what masks do together."
+    )
 
 
 def _blocks(r: dict[str, Any]) -> list[str]:

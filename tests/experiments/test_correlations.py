@@ -127,33 +127,6 @@ def test_perplexity_that_ranks_alike_is_told_from_one_that_does_not(module_of):
 # -- surrogates of the experiment -----------------------------------------------------------------------------------
 
 
-def test_ridge_is_least_squares_where_there_is_no_noise_and_shrinks_where_there_is_nothing(module_of):
-    learners = module_of("surrogates", "learners")
-    rng = np.random.default_rng(7)
-    masks, new = rng.random((80, 10)) < 0.6, rng.random((200, 10)) < 0.6
-    slopes = rng.normal(size=10)
-    np.testing.assert_allclose(learners.ridge(masks, masks @ slopes + 3)(new), new @ slopes + 3, atol=1e-2)
-    noise = rng.normal(size=80)
-    flat = learners.ridge(masks, noise)(new)
-    line = np.linalg.lstsq(np.column_stack([masks, np.ones(80)]), noise, rcond=None)[0]
-    assert flat.std() < 0.5 * (np.column_stack([new, np.ones(200)]) @ line).std()
-
-
-def test_trees_learn_what_a_line_cannot(module_of):
-    learners = module_of("surrogates", "learners")
-    rng = np.random.default_rng(8)
-    masks, new = rng.random((400, 8)) < 0.5, rng.random((300, 8)) < 0.5
-
-    def either(m):
-        return (m[:, 1] ^ m[:, 4]).astype(float)
-
-    found = learners.trees(masks, either(masks))(new)
-    assert 1 - ((found - either(new)) ** 2).mean() / either(new).var() > 0.9
-    line = learners.ridge(masks, either(masks))(new)
-    assert 1 - ((line - either(new)) ** 2).mean() / either(new).var() < 0.1
-    np.testing.assert_array_equal(found, learners.trees(masks, either(masks))(new))
-
-
 def test_r2_within_sizes_is_blind_to_how_many_go(module_of):
     run = module_of("surrogates", "run")
     rng = np.random.default_rng(9)

@@ -60,7 +60,8 @@ def shapley(
         units: "block", "attention", "mlp" or "part" (attention and MLP apart) for every layer; layers, each a unit; or
             groups by name: `{"early": (1, 2), "late MLP": dp.skip(8, 9, part="mlp")}`.
         method: "exact" (at most 12 units), "permutation", "kernel" (KernelSHAP) or "surrogate".
-        surrogate: "linear", "pairwise", "network" or "published", for the surrogate method.
+        surrogate: "linear", "ridge", "pairwise", "network", "published" or "trees", for the surrogate method; ridge and
+            trees need scikit-learn (`decision-phases[surrogates]`).
         sampler: "stratified", "uniform", "kernel", "permutation" or "published"; the method's own by default.
         n_masks: Most masks to draw; each costs one run of the model on all questions, less what masks share.
         objective: "margin", "accuracy", "log_probability", "perplexity_ratio", or a function of the final decisions and
@@ -89,6 +90,7 @@ def shapley(
     Raises:
         InputError: If something does not fit, before anything runs: among others more than 12 units for the exact
             method, or too few masks for the surrogate.
+        MissingPackageError: If the surrogate needs scikit-learn and it is not installed.
 
     Source: arXiv 2602.07804 (pruning as a cooperative game); Shapley (1953).
 

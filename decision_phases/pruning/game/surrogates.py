@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from decision_phases.errors import unknown_name
+from decision_phases.pruning.game.learned import fit_ridge, fit_trees, sklearn_package
 from decision_phases.pruning.game.network import OURS, PUBLISHED, Training, fit_network
 from decision_phases.pruning.game.polynomial import fit_polynomial, n_terms
 
@@ -47,6 +48,7 @@ class Surrogate:
             cannot be taken for values, but half of the masks are lost to whatever fits interactions.
         n_boot: Resamples for an interval where the caller names no number: a network must be trained for each.
         what: A sentence.
+        check: Raises what keeps it from being fitted here.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Surrogate:
     paired: bool
     n_boot: int
     what: str
+    check: Callable[[], None] = lambda: None
 
 
 def _polynomial(
@@ -80,6 +83,25 @@ def _network(
     return fit_network(masks, values, weights, training=training, seed=seed)
 
 
+def _ridge(
+    masks: Bool[np.ndarray, "mask unit"],
+    values: Float[np.ndarray, "mask column"],
+    weights: Float[np.ndarray, "mask column"] | None,
+    seed: int,
+) -> Fitted:
+    del seed  # nothing is drawn
+    return fit_ridge(masks, values, weights)
+
+
+def _trees(
+    masks: Bool[np.ndarray, "mask unit"],
+    values: Float[np.ndarray, "mask column"],
+    weights: Float[np.ndarray, "mask column"] | None,
+    seed: int,
+) -> Fitted:
+    return fit_trees(masks, values, weights, seed=seed)
+
+
 def _as_a_line(n_units: int) -> int:
     return n_terms(n_units, pairs=False)
 
@@ -95,6 +117,15 @@ SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
                 paired=True,
                 n_boot=200,
                 what="a + Σ w_i m_i",
+            ),
+            Surrogate(
+                "ridge",
+                _ridge,
+                _as_a_line,
+                paired=True,
+                n_boot=50,
+                what="a + Σ w_i m_i with a penalty on w chosen by cross-validation (scikit-learn)",
+                check=sklearn_package,
             ),
             Surrogate(
                 "pairwise",
@@ -120,6 +151,15 @@ SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
                 n_boot=40,
                 what="the same ended by a sigmoid, trained as in the release of arXiv 2602.07804",
             ),
+            Surrogate(
+                "trees",
+                _trees,
+                _as_a_line,
+                paired=False,
+                n_boot=20,
+                what="gradient-boosted regression trees (scikit-learn)",
+                check=sklearn_package,
+            ),
         )
     }
 )
@@ -136,6 +176,7 @@ def find_surrogate(name: str) -> Surrogate:
 
     Raises:
         InputError: If there is none of that name.
+        MissingPackageError: If it needs a package that is not installed.
 
     Example:
         >>> find_surrogate("pairwise").least(30)
@@ -143,4 +184,5 @@ def find_surrogate(name: str) -> Surrogate:
     """
     if name not in SURROGATES:
         raise unknown_name("surrogate", name, SURROGATES)
+    SURROGATES[name].check()
     return SURROGATES[name]

@@ -1,11 +1,13 @@
 """Surrogates: what they can represent they find, and what they cannot is told."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, MissingPackageError
 from decision_phases.pruning.game import (
     DEFECTS,
     SURROGATES,
@@ -21,6 +23,7 @@ from decision_phases.pruning.game.network import OURS, PUBLISHED, fit_network
 from decision_phases.pruning.game.of_function import values_of_function
 from decision_phases.pruning.game.polynomial import fit_polynomial
 from decision_phases.pruning.game.quality import measure
+from decision_phases.pruning.game.surrogates import find_surrogate
 
 N_UNITS = 14
 RNG = np.random.default_rng(11)
@@ -105,6 +108,58 @@ def test_network_learns_an_additive_game_and_leaves_the_random_state_alone():
     np.testing.assert_allclose(found.values, ALONE, atol=0.25 * abs(ALONE).max())
     assert abs(found.interactions).max() < 0.3 * abs(ALONE).max()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_ridge_is_least_squares_where_there_is_no_noise_and_shrinks_where_there_is_nothing():
+    rng = np.random.default_rng(7)
+    masks, new = rng.random((80, N_UNITS)) < 0.6, rng.random((200, N_UNITS)) < 0.6
+    found = estimate(additive, N_UNITS, surrogate("ridge"))
+    np.testing.assert_allclose(found.values, ALONE, atol=1e-3)
+    noise = rng.normal(size=(80, 1))
+    flat = find_surrogate("ridge").fit(masks, noise, None, 0)(new)
+    assert flat.std() < 0.5 * fit_polynomial(masks, noise, pairs=False)(new).std()
+
+
+def test_ridge_counts_weights_as_repeats_and_columns_by_themselves():
+    rng = np.random.default_rng(3)
+    masks, values = rng.random((60, 6)) < 0.5, rng.normal(size=(60, 2))
+    counts = rng.integers(0, 4, size=(60, 2))
+    ridge = find_surrogate("ridge")
+    weighted = ridge.fit(masks, values, counts.astype(float), 0)
+    for column in range(2):
+        alone = ridge.fit(masks, values[:, [column]], counts[:, [column]].astype(float), 0)
+        np.testing.assert_allclose(weighted.coefficients[:, column], alone.coefficients[:, 0])
+        own = counts[:, column] == 0
+        changed = np.where(own[:, None], 1e6, values[:, [column]])  # what does not count changes nothing
+        again = ridge.fit(masks, changed, counts[:, [column]].astype(float), 0)
+        np.testing.assert_array_equal(again.coefficients, alone.coefficients)
+
+
+def test_trees_learn_what_a_line_cannot_and_share_it_out():
+    def either(masks):
+        return (masks[:, 1] ^ masks[:, 4]).astype(float)
+
+    found = estimate(either, N_UNITS, surrogate("trees", n_masks=400, n_boot=3))
+    line = estimate(either, N_UNITS, surrogate("ridge", n_masks=400))
+    assert found.surrogate.r2 > 0.9
+    assert line.surrogate.r2 < 0.1
+    # Each adds 1 to half of what the other can be, and takes 1 from the other half; together they are worth −2 more.
+    np.testing.assert_allclose(found.values, 0, atol=0.05)
+    together = np.zeros((N_UNITS, N_UNITS))
+    together[1, 4] = together[4, 1] = -2
+    np.testing.assert_allclose(found.interactions, together, atol=0.3)
+    again = estimate(either, N_UNITS, surrogate("trees", n_masks=400, n_boot=3))
+    np.testing.assert_array_equal(found.values, again.values)
+
+
+@pytest.mark.parametrize("name", ["ridge", "trees"])
+def test_without_scikit_learn_its_surrogates_say_so_before_anything_is_asked(name, monkeypatch):
+    def never(masks):
+        raise AssertionError
+
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'decision-phases\[surrogates\]'"):
+        estimate(never, N_UNITS, surrogate(name))
 
 
 def test_networks_side_by_side_are_those_trained_alone():
@@ -217,7 +272,14 @@ def test_pairs_with_and_without_the_defects():
 
 @pytest.mark.parametrize(
     ("name", "n_units", "n_masks", "least"),
-    [("linear", 30, 30, 31), ("pairwise", 30, 400, 466), ("network", 20, 20, 21), ("published", 20, 20, 21)],
+    [
+        ("linear", 30, 30, 31),
+        ("pairwise", 30, 400, 466),
+        ("network", 20, 20, 21),
+        ("published", 20, 20, 21),
+        ("ridge", 30, 30, 31),
+        ("trees", 20, 20, 21),
+    ],
 )
 def test_too_few_masks_are_refused_with_the_numbers(name, n_units, n_masks, least):
     def count(masks):
