@@ -93,7 +93,19 @@ def _single(r: dict[str, Any]) -> list[str]:
             + "; ".join(compared)
             + "."
         )
+        said.append(_own(r))
     return said
+
+
+def _own(r: dict[str, Any]) -> str:
+    """How the criteria of this package fare beside others, in words."""
+    told = []
+    for d in r["correlations"]["differences"]:
+        if (d["set"], d["damage"]) != ("not protected", "margin") or not d["one"].startswith("trajectory"):
+            continue
+        verdict = "cannot be told apart from" if d["low"] <= 0 <= d["high"] else "foretells less than"
+        told.append(f"{d['one']} {'foretells more than' if d['low'] > 0 else verdict} {d['other']}")
+    return f"Of the two criteria that are this package's own: {'; '.join(told)}." if told else ""
 
 
 def _number(value: float | None) -> str:
@@ -123,6 +135,7 @@ def _random(r: dict[str, Any]) -> list[str]:
 
 def _cuts(r: dict[str, Any]) -> list[str]:
     sizes = sorted({c["blocks"] for c in r["cuts"]})
+    draws = len(next(iter(r["random"].values())))
     shown = [k for k in (3, 6, 10) if k in sizes] or sizes[:_SHOWN]
     names = list(dict.fromkeys(c["criterion"] for c in r["cuts"]))
     by = {(c["criterion"], c["blocks"]): c for c in r["cuts"]}
@@ -138,7 +151,8 @@ def _cuts(r: dict[str, Any]) -> list[str]:
     header = ["criterion", *(what for k in shown for what in (f"{k} blocks", "p")), "collapse"]
     return [
         "The blocks that each criterion scores lowest, removed at once (first and last protected): accuracy on the "
-        "evaluation questions, and p, the chance that a random cut of that size keeps as much margin. *Collapse* is the "
+        "evaluation questions, and p, the chance that a random cut of that size keeps as much margin (with "
+        f"{draws} random cuts of each size, at least {1 / (draws + 1):.2f}). *Collapse* is the "
         f"smallest of {', '.join(map(str, sizes))} blocks after which at most a quarter of the accuracy above chance is "
         "left. *Measured damage* ranks by the single removals on the evaluation questions themselves: it is no method, "
         "but what one-shot ranking could reach at best if damages added up.",
