@@ -254,6 +254,8 @@ def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int 
         setting.search,
         by=strategy.criterion,
         texts=setting.texts,
+        window=setting.window,
+        limit=setting.limit,
         part=strategy.part,
         size=size,
         layers=setting.scope(strategy),

@@ -12,7 +12,7 @@ from decision_phases.errors import InputError, UntrustedError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import check_request, parts_of, with_controls
-from decision_phases.pruning.criteria.data import Texts
+from decision_phases.pruning.criteria.data import Texts, text_data
 from decision_phases.pruning.curves import Curves
 from decision_phases.pruning.ground import Known
 from decision_phases.pruning.measure import measure
@@ -68,6 +68,8 @@ def prune(
     evaluate: Collection[str] = (),
     timing: str | Timing | None = None,
     texts: Texts | None = None,
+    window: int = 128,
+    limit: int | None = 64,
     store: Store = None,
     screen: str | None = None,
     progress: bool = False,
@@ -100,6 +102,9 @@ def prune(
         timing: Time forward passes of every cut: "1x128" for one sequence of 128 tokens, or a `Timing`.
         texts: What criteria and objectives that need no labels are measured on, as `dp.texts` takes it: one half
             chooses, the other measures. The questions by default.
+        window: Tokens in a window of the texts.
+        limit: At most this many windows choose, and as many others measure; None for all. A greedy search by perplexity
+            ("sleb") runs nearly all of them for every candidate of every step.
         store: A store or its folder, where every evaluated cut is kept and found again.
         screen: "bfloat16" or "float16": greedy searches look at all candidates in it and confirm in the model's own
             precision those that its errors leave open; `notes` say how many and with what chance of another choice.
@@ -136,6 +141,9 @@ def prune(
     )
     divided = [divide(access, questions, split, seed=seed + i, **settings) for i in range(splits)]
     choosing, measuring = halves(texts, access)
+    for half in (choosing, measuring):
+        if half is not None:
+            text_data(access, half, window=window, limit=limit, seed=seed)  # refuses what does not fit
     made: list[Curves] = []
     known: Known = {}
     for search, evaluation in divided:
@@ -156,6 +164,8 @@ def prune(
             width=width,
             evaluate=tuple(evaluate),
             timing=timed,
+            window=window,
+            limit=limit,
             known=known,
         )
         done = [step for name in names for step in prune_one(setting, name, progress=progress)]

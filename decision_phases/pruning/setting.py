@@ -15,7 +15,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.pruning.budget import Budget, check_budget, find_budget, n_parameters
-from decision_phases.pruning.criteria.data import text_data
+from decision_phases.pruning.criteria.data import Data, text_data
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ground import Ground, Known
 from decision_phases.pruning.objectives import Objective, Valuer, find_objective
@@ -53,6 +53,8 @@ class Setting:
         width: How many cuts of each size a beam search keeps.
         evaluate: What else is measured of every cut, names in `OBJECTIVES`.
         timing: How forward passes are timed, if they are.
+        window: Tokens in a window of the texts.
+        limit: At most this many windows choose, and as many others measure; None for all.
         refused: Strategy → why it gave no cut although it could run, filled as strategies run.
     """
 
@@ -75,6 +77,8 @@ class Setting:
     width: int = 4
     evaluate: tuple[str, ...] = ()
     timing: Timing | None = None
+    window: int = 128
+    limit: int | None = 64
     refused: dict[str, str] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
@@ -150,15 +154,18 @@ class Setting:
         """
         return Valuer(find_objective(objective or self.objective), self._choosing)
 
+    def _windows(self, texts: TextSet) -> Data:
+        return text_data(self.model, texts, window=self.window, limit=self.limit, seed=self.seed)
+
     @cached_property
     def _choosing(self) -> Ground:
-        texts = None if self.texts is None else text_data(self.model, self.texts, seed=self.seed)
+        texts = None if self.texts is None else self._windows(self.texts)
         return Ground(self.model, self.search, texts, store=self.store, known=self.known)
 
     @cached_property
     def measuring(self) -> Ground:
         """What cuts are measured on."""
-        texts = None if self.held_out is None else text_data(self.model, self.held_out, seed=self.seed)
+        texts = None if self.held_out is None else self._windows(self.held_out)
         return Ground(self.model, self.evaluation, texts, store=self.store, known=self.known)
 
     def obstacle(self, strategy: Strategy) -> str | None:
@@ -212,7 +219,7 @@ def make_setting(
         store: Where the engine keeps and finds results.
         screen: "bfloat16" or "float16" for searches that screen their candidates in it.
         parts: What will be removed, names in `PARTS`.
-        **more: `objective`, `width`, `evaluate`, `timing` and `known` of the setting.
+        **more: `objective`, `width`, `evaluate`, `timing`, `window`, `limit` and `known` of the setting.
 
     Returns:
         The setting.

@@ -3,6 +3,8 @@
 QUESTIONS = "facts"
 SCORING = None  # that of the questions
 TEXTS = "pydoc"  # for criteria that need no labels
+WINDOW = 128  # tokens in a window of text
+WINDOWS = 16  # windows that choose
 SEED = 0
 N_SEARCH = 64  # choose
 N_EVALUATION = 200  # measure
@@ -20,5 +22,5 @@ REFERENCE = "margin"  # what every other strategy is compared with
 ON_FILES = {"N_SEARCH": 32, "N_EVALUATION": 96, "DRAWS": 3, "SUBLAYERS": ()}
 
 # The same on a small random model, as a check that the scripts still work.
-QUICK = {"N_SEARCH": 8, "N_EVALUATION": 10, "UP_TO": 0.35, "DRAWS": 1, "BLOCKS": ("margin", "trajectory_local"),
-         "SUBLAYERS": ("cosine_mlp",)}  # fmt: skip
+QUICK = {"N_SEARCH": 8, "N_EVALUATION": 10, "WINDOW": 24, "WINDOWS": 4, "UP_TO": 0.35, "DRAWS": 1,
+         "BLOCKS": ("margin", "trajectory_local"), "SUBLAYERS": ("cosine_mlp",)}  # fmt: skip

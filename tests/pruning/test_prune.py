@@ -10,6 +10,7 @@ import pytest
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip
 from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one
+from decision_phases.pruning.criteria.data import text_data
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import ask, find_phases, read
 
@@ -232,6 +233,22 @@ def test_encoded_questions_are_refused(tiny, facts):
         prune(tiny, ask(tiny, facts))
 
 
+def test_as_many_windows_choose_and_measure_as_asked_for(tiny, facts, monkeypatch):
+    seen = []
+
+    def noted(*given, **more):
+        seen.append(text_data(*given, **more).sequences)
+        return text_data(*given, **more)
+
+    for module in ("setting", "rank"):
+        monkeypatch.setattr(import_module(f"decision_phases.pruning.{module}"), "text_data", noted)
+    by = ["sleb", "perplexity:greedy"]  # by a criterion, and by an objective
+    prune(tiny, facts, by=by, up_to=1, draws=1, texts="pydoc", window=20, limit=3, evaluate=["perplexity"])
+    assert [(len(half), max(map(len, half))) for half in seen] == 3 * [(3, 20)]
+    one, other = {frozenset(s.tokens for s in half) for half in seen}
+    assert one.isdisjoint(other)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -242,6 +259,8 @@ def test_encoded_questions_are_refused(tiny, facts):
         ({"by": "margins"}, "margin"),
         ({"by": []}, "no strategy is asked for; give by="),
         ({"split": 0.0}, "split 0.0"),
+        ({"by": "sleb", "texts": "pydoc", "window": 1}, "window"),
+        ({"by": "sleb", "texts": "pydoc", "limit": 0}, "limit"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(tiny, facts, monkeypatch, settings, message):
