@@ -130,7 +130,8 @@ def tuned_is_closer(r: Results) -> Judgement:
 def foretells(*names: str, expected: bool = True) -> Callable[[Results], Judgement]:
     """Criteria order blocks by the margin that their removal costs; or, with `expected=False`, do not.
 
-    That nothing can be told does not support either.
+    It takes an interval without zero, and more than what shifted scores do: whatever changes smoothly along the layers
+    correlates with whatever else does. That nothing can be told does not support either.
     """
 
     def judge(r: Results) -> Judgement:
@@ -141,10 +142,11 @@ def foretells(*names: str, expected: bool = True) -> Callable[[Results], Judgeme
         ]
         known = [row for row in rows if row["estimate"] is not None and row["low"] is not None]
         told = "; ".join(
-            f"{row['criterion']}: rank correlation with the damage {interval(row)}" for row in known
+            f"{row['criterion']}: rank correlation with the damage {interval(row)}, shift p {row['shift_p']:.2f}"
+            for row in known
         )
-        up = sum(row["low"] > 0 for row in known)
-        down = sum(row["high"] < 0 for row in known)
+        up = sum(row["low"] > 0 and row["shift_p"] < 0.05 for row in known)
+        down = sum(row["high"] < 0 and row["shift_p"] > 0.95 for row in known)
         for_it, against = (up, down) if expected else (down, up)
         return told or "refused, or does not vary", tally(for_it, against, len(known))
 
@@ -157,10 +159,10 @@ def perplexity_disagrees(r: Results) -> Judgement:
     if row["estimate"] is None or row["ceiling"] is None:
         return "one of the two does not vary", UNTESTABLE
     told = (
-        f"rank correlation {row['estimate']:+.2f} (shift p {row['shift_p']:.2f}), where {row['ceiling']:.2f} could be "
-        "expected if they ranked alike"
+        f"rank correlation {interval(row)} (shift p {row['shift_p']:.2f}), where {row['ceiling']:.2f} could be expected "
+        "if they ranked alike"
     )
-    if row["estimate"] <= 0:
+    if row["high"] < row["ceiling"]:
         return told, HOLDS
     return told, FAILS if row["shift_p"] < 0.05 else OPEN
 

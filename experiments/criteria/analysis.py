@@ -176,10 +176,10 @@ def perplexity_against_decisions(
         loss: Rise of the cross-entropy, one row a text.
         sets: Name → layers.
         sizes: Numbers of blocks that would be removed.
-        s: Settings: `N_SPLITS`, `SEED`.
+        s: Settings: `N_SPLITS`, `N_BOOT`, `SEED`.
 
     Returns:
-        One row a set: the rank correlation, its ceiling (the root of the product of both reliabilities), its p-value
+        One row a set: the rank correlation with an interval over questions and texts, its ceiling (the root of the product of both reliabilities), its p-value
         under shifts, and for each size the share of blocks that both would remove, beside the share that halves of the
         questions, and halves of the texts, have in common, and that of blocks taken blindly.
     """
@@ -188,6 +188,8 @@ def perplexity_against_decisions(
         a, b = margin[:, layers], loss[:, layers]
         one, other = a.mean(axis=0), b.mean(axis=0)
         trusted = [reliability(side, n_splits=s.N_SPLITS, seed=s.SEED) for side in (a, b)]
+        drawn = spearman(*(resample_weights(len(side), s.N_BOOT, seed=s.SEED) @ side for side in (a, b)))
+        low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
         overlaps = []
         for k in [k for k in sizes if k < len(layers)]:
 
@@ -203,6 +205,8 @@ def perplexity_against_decisions(
             {
                 "set": name,
                 "estimate": float(spearman(one, other)),
+                "low": float(low),
+                "high": float(high),
                 "shift_p": shift_p(one, other),
                 "reliability_margin": trusted[0],
                 "reliability_loss": trusted[1],

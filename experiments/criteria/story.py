@@ -163,14 +163,14 @@ def _cuts(r: dict[str, Any]) -> list[str]:
 def _perplexity(r: dict[str, Any]) -> list[str]:
     said = [
         "Both rank the same blocks, decisions by the loss of margin on the evaluation questions, perplexity by the rise "
-        "of the loss on texts that scored nothing."
+        "of the loss on texts that scored nothing. 95% bootstrap intervals over questions and texts."
     ]
     for row in r["perplexity"]:
         if row["estimate"] is None or row["ceiling"] is None:
             said.append(f"Not testable on layers *{row['set']}*: one of the two does not vary.")
             continue
         said.append(
-            f"Layers *{row['set']}*: rank correlation {row['estimate']:+.2f} (shift p {row['shift_p']:.2f}); if they "
+            f"Layers *{row['set']}*: rank correlation {interval(row)} (shift p {row['shift_p']:.2f}); if they "
             f"ranked alike, {row['ceiling']:.2f} could be expected (reliability of the loss of margin "
             f"{row['reliability_margin']:.2f}, of the loss on texts {row['reliability_loss']:.2f})."
         )

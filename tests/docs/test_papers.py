@@ -138,13 +138,33 @@ def test_a_repair_that_is_better_everywhere_or_nowhere(modules):
 )  # fmt: skip
 def test_a_criterion_that_foretells(modules, low, high, expected, verdict):
     row = {"criterion": "cka", "set": "not protected", "damage": "margin", "estimate": (low + high) / 2,
-           "low": low, "high": high}  # fmt: skip
+           "low": low, "high": high, "shift_p": 0.04 if low > 0 else 0.96}  # fmt: skip
     others = [{**row, "criterion": "margin"}, {**row, "set": "all"}]
     judge = modules["judges"].foretells("cka", "cka, texts", expected=expected)
     found, told = judge({"correlations": {"rows": [row, *others]}})
     assert told == verdict
     assert found.count("rank correlation") == 1
     assert judge({"correlations": {"rows": others}}) == ("refused, or does not vary", "not testable here")
+    smooth = {**row, "shift_p": 0.1 if low > 0 else 0.9}  # shifted along the layers, it does as well
+    assert judge({"correlations": {"rows": [smooth]}})[1] == "cannot be told"
+
+
+@pytest.mark.parametrize(
+    ("high", "shift_p", "verdict"),
+    [(0.5, 0.3, "holds here"), (0.95, 0.04, "fails here"), (0.95, 0.3, "cannot be told")],
+)
+def test_two_rankings_that_differ(modules, high, shift_p, verdict):
+    row = {
+        "set": "not protected",
+        "estimate": 0.4,
+        "low": 0.3,
+        "high": high,
+        "shift_p": shift_p,
+        "ceiling": 0.9,
+    }
+    told, found = modules["judges"].perplexity_disagrees({"perplexity": [{**row, "set": "all"}, row]})
+    assert found == verdict
+    assert "where 0.90 could be expected" in told
 
 
 def test_commitment_against_a_published_range(modules):

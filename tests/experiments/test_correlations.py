@@ -111,13 +111,15 @@ def test_perplexity_that_ranks_alike_is_told_from_one_that_does_not(module_of):
     rng = np.random.default_rng(6)
     truth, other = rng.normal(size=24), rng.normal(size=24)
     margin = truth + rng.normal(0, 0.2, (60, 24))
-    s = SimpleNamespace(N_SPLITS=20, SEED=0)
+    s = SimpleNamespace(N_SPLITS=20, N_BOOT=50, SEED=0)
     for loss, alike in ((3 * truth + 1, True), (other, False)):
         (row,) = analysis.perplexity_against_decisions(
             margin, loss + rng.normal(0, 0.2, (12, 24)), {"all": list(range(24))}, [4, 24], s
         )
         assert row["ceiling"] > 0.95
         assert (row["estimate"] > 0.9) == alike
+        assert row["low"] <= row["estimate"] <= row["high"] + 0.05
+        assert (row["high"] > 0.9) == alike
         (overlap,) = row["overlaps"]  # all 24 of 24 say nothing
         assert overlap["blindly"] == 4 / 24
         assert (overlap["shared"] >= 0.75) == alike
