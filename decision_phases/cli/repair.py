@@ -29,13 +29,13 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank"}
     default="all",
     show_default=True,
     metavar="NAME,NAME",
-    help="Repairs, as listed above; several with commas, or all: those that take seconds, none of lora.",
+    help="Repairs, as listed above; several with commas, or all: those that take seconds, none of the last.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Steps of training, for bottleneck and lora.  [default: as listed above]",
+    help="Steps of training, for bottleneck, patch_distil and lora.  [default: as listed above]",
 )
 @click.option(
     "--lr",
@@ -115,7 +115,8 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
     bottleneck         a small trained network (1000 steps)
 
     \b
-    Only when named, because they train the model (200 steps of 512 tokens, over the windows again and again):
+    Only when named, because they train on text (200 steps of 512 tokens, over the windows again and again):
+    patch_distil       the maps of linear_patch, trained to predict what the intact model predicts
     lora               low-rank changes of weights, trained on the text
     lora_distil        the same, trained to predict what the intact model predicts
     lora_trajectory    the same, and to keep the stream at every layer

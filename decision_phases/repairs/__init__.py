@@ -10,11 +10,11 @@ from decision_phases.repairs.components import (
 )
 from decision_phases.repairs.contract import MapRepair, Repair, TrainedRepair
 from decision_phases.repairs.hadamard import hadamard
-from decision_phases.repairs.lora import LoraRepair
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import MAPS, REPAIRS, find_repair
 from decision_phases.repairs.repair import repair
 from decision_phases.repairs.result import Fit, FittedRepair, PlaceFit
+from decision_phases.repairs.trained import LoraRepair, PatchRepair
 
 __all__ = [
     "COMPENSATIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "LearnedCompensation",
     "LoraRepair",
     "MapRepair",
+    "PatchRepair",
     "PlaceFit",
     "Recovered",
     "Repair",

@@ -19,7 +19,7 @@ from decision_phases.repairs.linear import (
     RELATIVE_AFFINE,
     RELATIVE_GHOST,
 )
-from decision_phases.repairs.lora import LORA, LORA_DISTIL, LORA_LENS, LORA_TRAJECTORY
+from decision_phases.repairs.trained import LORA, LORA_DISTIL, LORA_LENS, LORA_TRAJECTORY, PATCH_DISTIL
 
 #: What makes up for a cut, fitted or trained on texts without labels.
 REPAIRS: Mapping[str, Repair] = MappingProxyType(
@@ -27,11 +27,11 @@ REPAIRS: Mapping[str, Repair] = MappingProxyType(
         repair.name: repair
         for repair in (
             MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE,
-            BOTTLENECK, LORA, LORA_DISTIL, LORA_TRAJECTORY, LORA_LENS,
+            BOTTLENECK, PATCH_DISTIL, LORA, LORA_DISTIL, LORA_TRAJECTORY, LORA_LENS,
         )
     }
 )  # fmt: skip
-#: Those that put maps in the place of what is removed: they take seconds. The others train the model and need peft.
+#: Those that put maps in the place of what is removed: they take seconds. The others train on text; LoRA needs peft.
 MAPS: tuple[str, ...] = tuple(name for name, found in REPAIRS.items() if isinstance(found, MapRepair))
 
 

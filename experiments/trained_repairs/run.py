@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 import decision_phases as dp
-from decision_phases.repairs import find_repair
+from decision_phases.repairs import PatchRepair, find_repair
 from decision_phases.repairs.comparison import INTACT, NOTHING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -103,10 +103,16 @@ def choose(job: Job, search: Any) -> tuple[dp.Intervention, dict[str, Any]]:
 def members(s: Any) -> list[Any]:
     """What is trained: every kind with every seed."""
     return [
-        replace(find_repair(name), name=f"{name} {seed}", seed=seed, **s.LORA)
+        replace(
+            find_repair(name), name=f"{name} {seed}", seed=seed, **(s.PATCH if _is_patch(name) else s.LORA)
+        )
         for name in s.TRAINED
         for seed in s.SEEDS
     ]
+
+
+def _is_patch(name: str) -> bool:
+    return isinstance(find_repair(name), PatchRepair)
 
 
 def compare(

@@ -25,13 +25,14 @@ def tell(r: dict[str, Any]) -> str:
     """
     q, s = r["questions"], r["settings"]
     adapted = sorted(
-        {layer for name in r["fits"] for layer in r["fits"][name]["adapted"] if _trained(r, name)}
+        {layer for name in r["fits"] for layer in r["fits"][name]["adapted"] if name.startswith("lora")}
     )
     order, collapse = r["order"], r["order"]["collapse"]
     parts = [
         f"# Trained repairs of a cut of {r['model']}",
-        "What does training the blocks around a cut give back, and does it matter whether the intact model's answer is "
-        "distilled or also its way there? " + made_by(r, "uv run python experiments/trained_repairs/run.py"),
+        "What does training the blocks around a cut give back, or a map in its place, and does it matter whether the intact "
+        "model's answer is distilled or also its way there? "
+        + made_by(r, "uv run python experiments/trained_repairs/run.py"),
         f"The cut is `{r['cut']}`: the first {s['BLOCKS']} blocks that a greedy search by {s['BY']} removes on "
         f"{q['n_search']} questions of `{q['name']}`, where accuracy is then {order['accuracy']:.3f} and "
         + (f"collapses at {collapse} blocks" if collapse is not None else "has not collapsed")
@@ -40,7 +41,8 @@ def tell(r: dict[str, Any]) -> str:
         f"`{r['linear']}` is the best of {len(s['LINEAR'])} linear repairs on the questions that chose. The others are "
         f"low-rank adapters (rank {s['LORA']['rank']}) on the blocks {', '.join(map(str, adapted))}, trained for "
         f"{s['LORA']['steps']} steps on the same windows in the same order: `lora` on the text itself, `lora_distil` on the "
-        "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer. Each was trained "
+        "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer. `patch_distil` trains "
+        "the maps of `linear_patch` alone, as many steps, on the intact model's predictions. Each was trained "
         f"{len(s['SEEDS'])} times; values are means over these, question by question. Intervals (95%) are over questions or "
         "texts, and conditional on the cut and on these trainings.",
         "![what comes back, and the margins on the way through the layers](figure.png)",
@@ -51,10 +53,6 @@ def tell(r: dict[str, Any]) -> str:
         _each(r),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _trained(r: dict[str, Any], name: str) -> bool:
-    return name not in r["settings"]["LINEAR"]
 
 
 def _pooled(r: dict[str, Any]) -> str:

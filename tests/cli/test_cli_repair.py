@@ -38,7 +38,7 @@ def test_what_cannot_be_used_is_said_at_once(type_in):
 
 
 def test_training_has_its_options_and_goes_on_after_ctrl_c(type_in, tmp_path, monkeypatch):
-    from decision_phases.repairs.lora.batches import Rows
+    from decision_phases.repairs.trained.batches import Rows
 
     path = tmp_path / "texts.txt"
     path.write_text("\n\n".join(f"Is water number {i} wet? Yes, it is, and fire is hot." for i in range(120)))

@@ -17,12 +17,13 @@ from decision_phases.models import load
 from decision_phases.models.twins import InDouble
 from decision_phases.readout import perplexity, read
 from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, LoraRepair, compare_repairs, repair
-from decision_phases.repairs.lora.adapters import merged
-from decision_phases.repairs.lora.batches import Rows, schedule
-from decision_phases.repairs.lora.layers import around
-from decision_phases.repairs.lora.losses import LOSSES, Seen, lens_trajectory, residual_trajectory
-from decision_phases.repairs.lora.student import Student, entered, intact_residuals
+from decision_phases.repairs.contract import Task
 from decision_phases.repairs.repair import source_of
+from decision_phases.repairs.trained.adapters import merged
+from decision_phases.repairs.trained.batches import Rows, schedule
+from decision_phases.repairs.trained.layers import around
+from decision_phases.repairs.trained.losses import LOSSES, Seen, lens_trajectory, residual_trajectory
+from decision_phases.repairs.trained.student import Student, entered, intact_residuals
 from decision_phases.tasks import TextSet, questions
 from decision_phases.tasks import texts as read_texts
 
@@ -38,7 +39,8 @@ FAMILIES = ["llama", "gemma2", "mixtral", "gpt2", "gpt_neox", "bloom", "falcon"]
 
 
 def short(kind="lora", **settings):
-    return replace(REPAIRS[kind], **{"rank": 2, "steps": 4, "batch": 96, "every": 2} | settings)
+    own = {"rank": 2} if isinstance(REPAIRS[kind], LoraRepair) else {}
+    return replace(REPAIRS[kind], **own | {"steps": 4, "batch": 96, "every": 2} | settings)
 
 
 def windows(model):
@@ -199,7 +201,7 @@ def test_training_makes_the_loss_small(tiny):
         assert losses[-1] < 0.4 * losses[0], name
 
 
-@pytest.mark.parametrize("name", ["lora", "lora_lens"])
+@pytest.mark.parametrize("name", ["lora", "lora_lens", "patch_distil"])
 def test_what_was_stopped_goes_on_as_if_nothing_had_happened(name, tiny, tmp_path, monkeypatch):
     method = short(name, steps=7, every=3)
     whole = repair(tiny, CUT, method=method, **FEW)
@@ -224,7 +226,7 @@ def test_what_was_stopped_goes_on_as_if_nothing_had_happened(name, tiny, tmp_pat
     assert len(calls) == 2
     assert (resumed, resumed.fit.losses) == (whole, whole.fit.losses)
     assert repair(tiny, CUT, method=replace(method, every=1), checkpoint=tmp_path, **FEW) == whole
-    for other in ({"method": replace(method, rate=1e-4)}, {"seed": 1}, {"limit": 7}):
+    for other in ({"method": replace(method, rate=1e-5)}, {"seed": 1}, {"limit": 7}):
         with pytest.raises(InputError, match="checkpoint of another training"):
             repair(tiny, CUT, **{"method": method, "checkpoint": tmp_path} | FEW | other)
 
@@ -284,11 +286,17 @@ def logits_of(model, under, window):
         return model.logits(torch.tensor([window.tokens]))[0, list(window.read)]
 
 
+def begun(model, asked, batch, cut=CUT):
+    """What is trained, and what a step makes small on these windows."""
+    task = Task(model, cut, source_of(model, seed=0, **FEW))
+    prepared = asked.prepare(task)
+    return prepared, asked.objective(task, prepared, lambda _: Rows.of(batch, model.device))
+
+
 def first_loss(model, batch, loss, cut=CUT, **settings):
     """The loss of the first step, with adapters that do nothing yet."""
     asked = short("lora", loss=loss, **settings)
-    student, _ = asked.student(model, cut)
-    made = asked._loss(model, cut, student, lambda _: Rows.of(batch, model.device), 0)
+    made = begun(model, asked, batch, cut)[1]
     with InDouble() if model.dtype == torch.float64 else nullcontext():
         return float(made(0).detach())
 
@@ -369,9 +377,8 @@ def test_a_trajectory_sees_what_the_answer_does_not():
 def test_gradients_are_slopes(loss, double, batch):
     """Through norms and unembedding of the bridge, and the adapters of peft."""
     asked = short("lora", loss=loss)
-    student, adapters = asked.student(double, CUT)
-    made = asked._loss(double, CUT, student, lambda _: Rows.of(batch, double.device), 0)
-    up = adapters[0].parameters[f"0.{adapters[0].path}.up"]
+    prepared, made = begun(double, asked, batch)
+    up = next(p for name, p in prepared.parameters.items() if name.startswith("0.") and name.endswith(".up"))
     with InDouble():
         (slope,) = torch.autograd.grad(made(0), [up])
         place = tuple(np.unravel_index(int(slope.abs().argmax()), slope.shape))
@@ -520,7 +527,7 @@ def test_the_checkpoint_of_another_training_is_refused_before_the_first_is_train
 
 def test_rows_that_are_alike_are_not_mistaken_for_each_other():
     """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
-    from decision_phases.repairs.lora.adapters import _divided
+    from decision_phases.repairs.trained.adapters import _divided
 
     values = torch.arange(24.0).view(6, 4)
     q, k = values[::2], values[1::2]

@@ -19,7 +19,7 @@ from decision_phases.models.gradients import differentiable, final_residual
 from decision_phases.readout.loss import targets_of
 from decision_phases.repairs.components.contract import Compensation, HeadComponents, dense_of
 from decision_phases.repairs.contract import Task
-from decision_phases.repairs.lora.losses import divergence
+from decision_phases.repairs.trained.losses import divergence
 from decision_phases.training import Training
 
 LOSSES = ("divergence", "cross_entropy")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from decision_phases.models.description import Entry
 from decision_phases.models.skipping import skipping
 
 Residual = Float[Tensor, "row pos d"]
+Map = Callable[[Residual], Residual]
 PARTS = ("attention", "mlp")
 
 
@@ -52,15 +54,25 @@ def intact_residuals(model: ModelAccess, entry: Entry, last: int) -> list[Residu
 
 
 class Student:
-    """The cut model, with blocks of its own in which adapters can be put.
+    """The cut model, with blocks of its own in which adapters can be put, and maps of the stream between them.
 
     Args:
         cut: The cut.
         blocks: One a layer, as transformers computes them; those of removed layers are never called.
+        entering: Layer → maps, in order, of what enters it, or would enter it if it were there; the number of layers
+            for maps of what enters the final norm.
+        leaving: Layer → maps, in order, of what leaves it.
     """
 
-    def __init__(self, cut: Intervention, blocks: Sequence[nn.Module]) -> None:
-        self.blocks = blocks
+    def __init__(
+        self,
+        cut: Intervention,
+        blocks: Sequence[nn.Module],
+        *,
+        entering: Mapping[int, Sequence[Map]] = MappingProxyType({}),
+        leaving: Mapping[int, Sequence[Map]] = MappingProxyType({}),
+    ) -> None:
+        self.blocks, self.entering, self.leaving = blocks, entering, leaving
         self.removed = frozenset(cut.removed_blocks)
         self.without: Mapping[int, tuple[str, ...]] = {
             layer: parts
@@ -77,17 +89,27 @@ class Student:
             first: The block.
 
         Returns:
-            Layer → what leaves it, of all that are not removed.
+            Layer → what leaves it, of all that are not removed; and where there are maps of what enters the final norm,
+            behind the last layer what they make of it.
         """
-        found = {}
+        found, end = {}, len(self.blocks)
         with ExitStack() as stack:
             for layer, parts in self.without.items():
                 stack.enter_context(skipping(self.blocks[layer], parts))
-            for layer in range(first, len(self.blocks)):
+            for layer in range(first, end):
+                resid = _through(self.entering.get(layer, ()), resid)
                 if layer in self.removed:
                     continue
                 args, kwargs = entry.calls[layer]
                 out = self.blocks[layer](resid, *args, **kwargs)
-                resid = out[0] if isinstance(out, tuple) else out
+                resid = _through(self.leaving.get(layer, ()), out[0] if isinstance(out, tuple) else out)
                 found[layer] = resid
+        if end in self.entering:
+            found[end] = _through(self.entering[end], resid)
         return found
+
+
+def _through(maps: Sequence[Map], resid: Residual) -> Residual:
+    for one in maps:
+        resid = one(resid)
+    return resid
