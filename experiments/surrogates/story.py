@@ -66,8 +66,8 @@ def _unlearnt(last: list[dict[str, Any]]) -> str:
         return ""
     return (
         f"With {last[0]['n_masks']} masks the R² of {', '.join(found)} is not above zero: the mean of all masks says as "
-        "much. (*published* is the network as released: a sigmoid at its end, which cannot say a negative number, plain "
-        "SGD, one batch of 300 masks a step, meant for many times as many masks and for a ratio of perplexities.)"
+        "much. (*published* is the network trained as released: a sigmoid at its end, plain SGD, one batch of 300 masks a "
+        "step, meant for many times as many masks and for a ratio of perplexities. Margins were put to [0, 1] for it.)"
     )
 
 
