@@ -167,6 +167,19 @@ def test_two_rankings_that_differ(modules, high, shift_p, verdict):
     assert "where 0.90 could be expected" in told
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.6, 0.8, "holds here"), (0.2, 0.4, "holds here in part"), (-0.1, 0.3, "fails here")],
+)
+def test_a_surrogate_that_others_beat(modules, low, high, verdict):
+    own = {"surrogate": "published", "n_masks": 9, "r2": (low + high) / 2, "r2_low": low, "r2_high": high}
+    other = {**own, "surrogate": "trees", "r2": 0.7, "r2_low": 0.65, "r2_high": 0.75}
+    early = {**own, "n_masks": 5, "r2_low": -1.0}
+    judge = modules["judges"].surrogate_knows
+    assert judge({"quality": [early, own, other]})[1] == verdict
+    assert judge({"quality": [other]})[1] == "not testable here"
+
+
 def test_commitment_against_a_published_range(modules):
     judge = modules["judges"].late_commitment(0.85, 1.0)
 
