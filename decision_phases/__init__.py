@@ -4,6 +4,7 @@ Public names are listed here and nowhere else; each is imported when it is first
 costs nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +288,11 @@ __all__ = [
     "workers",
     "zero",
 ]
+
+# Where torchao is installed, transformers imports it, and torch then logs two lines about its own future.
+logging.getLogger("torch.utils._pytree").addFilter(
+    lambda record: "register_constant() on Enum" not in record.getMessage()
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """What the metadata promises: dependencies, the lock, the files that ship, the script."""
 
 import ast
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import entry_points, packages_distributions, version
@@ -81,3 +82,11 @@ def test_the_continuous_integration_runs_what_the_readme_says():
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert "uv run pytest" in script
     assert "uv run pytest" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_loading_a_model_says_nothing_about_the_future_of_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", "import decision_phases as dp; dp.load('tiny-llama', quiet=True)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
