@@ -263,6 +263,32 @@ def _wilson(successes: int, n: int, confidence: float) -> Any:
     return stats.binomtest(successes, n).proportion_ci(confidence_level=confidence, method="wilson")
 
 
+def recovered_shares(
+    gained: Float[np.ndarray, " whole_and_resamples"], lost: Float[np.ndarray, " whole_and_resamples"]
+) -> Float[np.ndarray, " whole_and_resamples"]:
+    """The share of a loss that something gives back: `gained / lost`.
+
+    A share of nothing says nothing. So all are NaN where the loss is not told from zero (its 2.5% quantile over
+    resamples is not above it); elsewhere only the few resamples are NaN that lose nothing themselves.
+
+    Args:
+        gained: What is given back: the mean over all questions, then the mean of each resample of them.
+        lost: What was lost, likewise, on the same resamples.
+
+    Returns:
+        The shares, likewise: intervals are `np.nanquantile` of all but the first.
+
+    Example:
+        >>> shares = recovered_shares(np.array([1.0, 0.0, 1.0, 0.0]), np.array([2.0, 2.0, 4.0, 1.0]))
+        >>> shares.tolist()
+        [0.5, 0.0, 0.25, 0.0]
+    """
+    found = np.full(len(lost), np.nan)
+    if np.quantile(lost[1:], 0.025) > 0:
+        np.divide(gained, lost, out=found, where=lost > 0)
+    return found
+
+
 def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     """Return p-values adjusted for their number by Holm's step-down rule, in the order given.
 

@@ -15,7 +15,14 @@ from decision_phases.errors import unknown_name
 from decision_phases.interventions import Intervention
 from decision_phases.readout import Perplexity
 from decision_phases.repairs.result import Fit, FittedRepair
-from decision_phases.stats import PairedDifference, holm, paired_difference, resample_weights, wilson_interval
+from decision_phases.stats import (
+    PairedDifference,
+    holm,
+    paired_difference,
+    recovered_shares,
+    resample_weights,
+    wilson_interval,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
 INTACT, NOTHING = "intact", "nothing"
 Measure = Literal["accuracy", "margin", "log_perplexity"]
 MEASURES: tuple[Measure, ...] = ("accuracy", "margin", "log_perplexity")
-_GAINS: tuple[Measure, ...] = ("accuracy", "margin")
 _N_BOOT = 2000
 
 
@@ -151,7 +157,8 @@ class RepairComparison:
     def recovered(self, method: str, of: Measure = "accuracy") -> Recovered:
         """(repaired − cut) / (intact − cut), with a bootstrap interval over the same questions or texts.
 
-        Not testable, and then NaN, where the interval of what the cut costs reaches 0: a share of nothing.
+        Not testable, and then NaN, where the interval of what the cut costs reaches 0: a share of nothing
+        (`stats.recovered_shares`); and where a perplexity is infinite.
 
         Args:
             method: Its name.
@@ -163,15 +170,19 @@ class RepairComparison:
         Raises:
             InputError: If it was not compared.
         """
-        whole, resampled = self._means(of)
         self.of(method)
-        if not np.quantile(resampled(INTACT) - resampled(NOTHING), 0.025) > 0:
+        if not self._finite(method, of):
             return Recovered(np.nan, np.nan, np.nan)
-        share = (whole(method) - whole(NOTHING)) / (whole(INTACT) - whole(NOTHING))
-        with np.errstate(divide="ignore"):  # a few resamples may lose nothing
-            shares = (resampled(method) - resampled(NOTHING)) / (resampled(INTACT) - resampled(NOTHING))
-        low, high = np.quantile(shares, [0.025, 0.975])
-        return Recovered(float(share), float(low), float(high))
+        whole, resampled = self._means(of)
+        gained, lost = (
+            np.concatenate([[whole(more) - whole(NOTHING)], resampled(more) - resampled(NOTHING)])
+            for more in (method, INTACT)
+        )
+        shares = recovered_shares(gained, lost)
+        if np.isnan(shares[0]):
+            return Recovered(np.nan, np.nan, np.nan)
+        low, high = np.nanquantile(shares[1:], [0.025, 0.975])
+        return Recovered(float(shares[0]), float(low), float(high))
 
     def _means(self, of: Measure) -> tuple[Callable[[str], Any], Callable[[str], Any]]:
         """The mean of a measure for a row, over all questions or texts and over resamples; higher is better."""
@@ -197,20 +208,27 @@ class RepairComparison:
 
     @cached_property
     def _adjusted(self) -> dict[tuple[str, str], float]:
-        """p-values of all gains in accuracy and margin, adjusted for their number."""
-        asked = [(method, of) for method in self.methods for of in _GAINS]
+        """p-values of all gains, adjusted for their number."""
+        asked = [(method, of) for method in self.methods for of in MEASURES if self._finite(method, of)]
         p = holm(np.array([self.gain(method, of).p_value for method, of in asked]))
         return dict(zip(asked, p.tolist(), strict=True))
+
+    def _finite(self, method: str, of: Measure) -> bool:
+        """Whether it can be compared: perplexities can be infinite."""
+        every = (self.of(name).perplexity.nll for name in (method, NOTHING, INTACT))
+        return of != "log_perplexity" or all(np.isfinite(nll).all() for nll in every)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a model.
 
         Returns:
-            Columns method, accuracy, accuracy_low, accuracy_high, margin, perplexity, transition, outcome, parameters,
-            seconds; for repairs accuracy_gain and margin_gain with _low, _high and _p (Holm over all of them); and
-            recovered_accuracy, recovered_margin and recovered_log_perplexity with _low and _high.
+            Columns method, accuracy, accuracy_low, accuracy_high, margin, perplexity, transition, transition_low,
+            transition_high, outcome, parameters (numbers fitted), seconds; for repairs accuracy_gain, margin_gain and
+            log_perplexity_gain with _low, _high and _p (Holm over all of them); and recovered_accuracy,
+            recovered_margin and recovered_log_perplexity with _low and _high.
         """
-        return pd.DataFrame([self._record(row) for row in self.rows]).astype({"transition": "Int64"})
+        whole = dict.fromkeys(("transition", "transition_low", "transition_high"), "Int64")
+        return pd.DataFrame([self._record(row) for row in self.rows]).astype(whole)
 
     def _record(self, row: RepairRow) -> dict[str, Any]:
         interval = wilson_interval(int(row.correct.sum()), len(row.correct))
@@ -222,12 +240,15 @@ class RepairComparison:
             "margin": float(row.margins.mean()),
             "perplexity": row.perplexity.value,
             "transition": row.transition,
+            "transition_low": None if row.transition_ci is None else row.transition_ci[0],
+            "transition_high": None if row.transition_ci is None else row.transition_ci[1],
             "outcome": row.outcome,
             "parameters": 0 if row.fit is None else row.fit.parameters,
             "seconds": 0.0 if row.fit is None else row.fit.seconds,
         }
-        for of in _GAINS:
-            gain = None if row.repair is None else self.gain(row.method, of)
+        for of in MEASURES:
+            known = row.repair is not None and self._finite(row.method, of)
+            gain = self.gain(row.method, of) if known else None
             record[f"{of}_gain"] = np.nan if gain is None else gain.difference
             record[f"{of}_gain_low"] = np.nan if gain is None else gain.low
             record[f"{of}_gain_high"] = np.nan if gain is None else gain.high
@@ -287,13 +308,27 @@ class RepairComparison:
         ]
         for row in self.rows:
             where = f"transition {row.transition}" if row.transition is not None else row.outcome
-            share = self.recovered(row.method).share if row.repair is not None else np.nan
-            back = "" if np.isnan(share) else f", {share:.0%} of the lost accuracy"
             lines.append(
                 f"  {row.method.ljust(width)}  accuracy {row.accuracy:.3f}, margin {row.margins.mean():+.3f}, "
-                f"perplexity {row.perplexity.value:.4g}, {where}{back}"
+                f"perplexity {row.perplexity.value:.4g}, {where}{self._told(row)}"
+            )
+        if self.methods:
+            lines.append(
+                "  Back: the share of what the cut costs that a repair gives back, with its 95% interval."
             )
         return "\n".join(lines)
+
+    def _told(self, row: RepairRow) -> str:
+        """What a repair gives back and takes, for a line of text."""
+        if row.fit is None:
+            return ""
+        told = ""
+        for of in MEASURES:
+            found = self.recovered(row.method, of)
+            if not np.isnan(found.share):
+                what = of.replace("_", " ")
+                told += f", {what} back {found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
+        return f"{told}; {row.fit.parameters} parameters fitted in {row.fit.seconds:.1f} s"
 
     __repr__ = __str__
 

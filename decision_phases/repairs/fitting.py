@@ -83,11 +83,12 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
     """
     model, sequential = task.model, task.sequential
     all_of_them = [_Progress(repair, under=task.base) for repair in repairs]
-    rounds = [[place] for place in places] if sequential else [list(places)]
+    numbered = list(enumerate(places))
+    rounds = [[one] for one in numbered] if sequential else [numbered]
     for number, group in enumerate(rounds, 1):
         jobs = []
         for of in all_of_them:
-            for place in group:
+            for at, place in group:  # two places can have one site and layer
                 variant = (of.under if sequential else task.base) + place.without
                 job = Job(
                     model.d_model,
@@ -95,7 +96,7 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
                     double=model.dtype == torch.float64,
                     seed=task.seed,
                     progress=task.progress,
-                    checkpoint=task.file(f"{of.repair.name}-{place.site}-{place.layer}"),
+                    checkpoint=task.file(f"{of.repair.name}-{at}-{place.site}-{place.layer}"),
                     key=task.key(variant.key, str(place)),
                 )
                 jobs.append(_Open(of, place, variant, of.repair.begin(job)))

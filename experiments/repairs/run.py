@@ -21,7 +21,7 @@ from jaxtyping import Float
 import decision_phases as dp
 from decision_phases.interventions import layer_runs
 from decision_phases.repairs.comparison import INTACT, NOTHING
-from decision_phases.stats import resample_weights
+from decision_phases.stats import recovered_shares, resample_weights
 from decision_phases.store import read_json, write_json
 from decision_phases.studies.targeted import plan_cells
 
@@ -35,6 +35,7 @@ from story import tell
 FOLDER = Path(__file__).parent
 
 SIZES = ("mild", "collapse", "beyond")
+NO_COLLAPSE = ("mild", "deep", "deepest")  # where a quarter of the accuracy above chance outlasts the search
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Case:
     Attributes:
         group: "criterion" or "phase".
         chosen_by: The strategy, or the phase.
-        size: "mild", "collapse" or "beyond"; for phases the shape of the cut.
+        size: In `SIZES` or `NO_COLLAPSE`; for phases the shape of the cut.
         layers: The blocks.
         methods: Repairs to compare.
         sequential: Whether maps are fitted from left to right.
@@ -118,8 +119,9 @@ def plan(
     for criterion in s.CRITERIA:
         steps = {step.step: step.cut for step in curves.of(criterion)}
         collapse = curves.collapse(criterion)
-        at = min(collapse or s.UP_TO - s.BEYOND, s.UP_TO - s.BEYOND)
-        for size, n in zip(SIZES, (max(1, at // 2), at, at + s.BEYOND), strict=True):
+        names, at = (NO_COLLAPSE, s.UP_TO - s.BEYOND) if collapse is None else (SIZES, collapse)
+        there = (max(1, at // 2), at, min(at + s.BEYOND, max(steps)))
+        for size, n in dict(zip(names, there, strict=True)).items():
             layers = tuple(sorted(steps[n]))
             cuts.append(
                 {
@@ -203,7 +205,8 @@ def between_phases(found: list[dict[str, Any]], s: SimpleNamespace) -> list[dict
                     region: share(values or [], method, measure, s.SEED) for region, values in both.items()
                 }
                 gap = shares["silent"] - shares["decisive"]
-                low, high = np.quantile(gap[1:], [0.025, 0.975])  # NaN where the share is not testable
+                testable = bool(np.isfinite(gap[0]))
+                low, high = np.nanquantile(gap[1:], [0.025, 0.975]) if testable else (np.nan, np.nan)
                 rows.append(
                     {
                         "size": size, "method": method, "measure": measure,
@@ -223,10 +226,9 @@ def share(
     }
     n = len(mean[NOTHING])
     weights = np.vstack([np.full(n, 1 / n), resample_weights(n, 2000, seed=seed)])
-    lost = weights @ (mean[INTACT] - mean[NOTHING])
-    if not np.quantile(lost[1:], 0.025) > 0:
-        return np.full(len(weights), np.nan)
-    return np.asarray((weights @ (mean[method] - mean[NOTHING])) / lost)
+    return recovered_shares(
+        weights @ (mean[method] - mean[NOTHING]), weights @ (mean[INTACT] - mean[NOTHING])
+    )
 
 
 if __name__ == "__main__":

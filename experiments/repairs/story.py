@@ -28,6 +28,8 @@ def tell(r: dict[str, Any]) -> str:
         "![accuracy and perplexity by repair and size of the cut](figure.png)",
         "## Cuts around the collapse",
         *_criteria(r),
+        "## How does recovery fall with the share removed?",
+        *_by_share(r),
         "## Does the transition come back?",
         _transitions(r),
         "## Fitted one after the other, or each on the intact model?",
@@ -41,7 +43,7 @@ def tell(r: dict[str, Any]) -> str:
 def _criteria(r: dict[str, Any]) -> list[str]:
     texts = []
     for cut in r["cuts"]:
-        rows = [row for row in _rows(r) if (row["chosen_by"], row["size"]) == (cut["criterion"], cut["size"])]
+        rows = _rows_of(r, cut)
         where = (
             "no collapse was found"
             if cut["collapse"] is None
@@ -75,6 +77,51 @@ def _criteria(r: dict[str, Any]) -> list[str]:
     return texts
 
 
+def _by_share(r: dict[str, Any]) -> list[str]:
+    """Shares given back, by size of the cut."""
+    lines = ["| cut | removed | repair | accuracy back | margin back | log perplexity back |",
+             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    told = []
+    for criterion in dict.fromkeys(cut["criterion"] for cut in r["cuts"]):
+        mine = [cut for cut in r["cuts"] if cut["criterion"] == criterion]
+        for method in (r["main"], _best(r, criterion)):
+            falls = []
+            for cut in mine:
+                row = _row(r, cut, method)
+                removed = f"{cut['blocks']} of {r['n_layers']} blocks"
+                cells = [_share(row, measure) for measure in ("accuracy", "margin", "log_perplexity")]
+                lines.append(f"| {criterion}, {cut['size']} | {removed} | {method} | {' | '.join(cells)} |")
+                falls.append(row["recovered_log_perplexity"])
+            known = [value for value in falls if value is not None]
+            if len(known) > 1 and method == r["main"]:
+                way = "falls" if known == sorted(known, reverse=True) else "does not fall steadily"
+                told.append(
+                    f"By {criterion}, what {method} gives back of the log perplexity {way} with the share removed: "
+                    + ", ".join(f"{value:.2f}" for value in known)
+                )
+            if r["main"] == _best(r, criterion):
+                break
+    note = (
+        "The repair named beforehand, and the one with the lowest perplexity on the largest cut, chosen after the fact. A "
+        "share is not testable where the cut may cost nothing."
+    )
+    return [note, "\n".join(lines), "; ".join(told) + "." if told else ""]
+
+
+def _best(r: dict[str, Any], criterion: str) -> str:
+    cut = [cut for cut in r["cuts"] if cut["criterion"] == criterion][-1]
+    rows = [row for row in _rows_of(r, cut) if row["method"] not in _ENDS and row["perplexity"] is not None]
+    return str(min(rows, key=lambda row: row["perplexity"])["method"]) if rows else str(r["main"])
+
+
+def _row(r: dict[str, Any], cut: dict[str, Any], method: str) -> dict[str, Any]:
+    return next(row for row in _rows_of(r, cut) if row["method"] == method)
+
+
+def _rows_of(r: dict[str, Any], cut: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in _rows(r) if (row["chosen_by"], row["size"]) == (cut["criterion"], cut["size"])]
+
+
 def _transitions(r: dict[str, Any]) -> str:
     intact = r["boundary"]["transition"]["layer"]
     old = f"layer {intact}" if intact is not None else "nowhere to be found"
@@ -85,15 +132,35 @@ def _transitions(r: dict[str, Any]) -> str:
         "| cut | blocks | " + " | ".join(["intact", "nothing", *r["methods"]]) + " |",
         "| --- | --- | " + " | ".join("---" for _ in (*_ENDS, *r["methods"])) + " |",
     ]
+    back = away = 0
     for cut in r["cuts"]:
-        rows = {
-            row["method"]: row["outcome"] if row["transition"] is None else str(int(row["transition"]))
-            for row in _rows(r)
-            if (row["chosen_by"], row["size"]) == (cut["criterion"], cut["size"])
-        }
-        cells = [rows.get(method, "") for method in (*_ENDS, *r["methods"])]
+        rows = {row["method"]: row for row in _rows_of(r, cut)}
+        cells = [_where(rows[method]) if method in rows else "" for method in (*_ENDS, *r["methods"])]
         lines.append(f"| {cut['criterion']}, {cut['size']} | {cut['blocks']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        if (
+            rows["intact"]["transition"] is None
+            or rows["intact"]["transition"] == rows["nothing"]["transition"]
+        ):
+            continue
+        for method in r["methods"]:
+            there = rows[method]["transition"]
+            old = rows["intact"]["transition_low"], rows["intact"]["transition_high"]
+            within = there is not None and None not in old and old[0] <= there <= old[1]
+            back, away = back + within, away + (not within)
+    verdict = (
+        f"Where the cut moved the transition or left none, {back} of {back + away} repairs bring it back into the interval of "
+        "the intact model's."
+        if back + away
+        else "No cut moved the transition, so there is nothing to bring back."
+    )
+    return "\n".join([*lines, "", verdict])
+
+
+def _where(row: dict[str, Any]) -> str:
+    if row["transition"] is None:
+        return str(row["outcome"])
+    ends = (row["transition_low"], row["transition_high"])
+    return f"{int(row['transition'])}" + ("" if None in ends else f" [{int(ends[0])}, {int(ends[1])}]")
 
 
 def _orders(r: dict[str, Any]) -> str:

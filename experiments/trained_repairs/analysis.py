@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from decision_phases.repairs.comparison import INTACT, NOTHING
-from decision_phases.stats import holm, paired_difference, resample_weights
+from decision_phases.stats import holm, paired_difference, recovered_shares, resample_weights
 
 #: Measure → whether the perplexity's texts are its items, not the questions.
 MEASURES = ("accuracy", "margin", "log_perplexity")
@@ -88,12 +88,10 @@ def share(
 ) -> tuple[float, float, float]:
     """(repaired − cut) / (intact − cut) of means, with a bootstrap interval; NaN where the cut may cost nothing."""
     weights = np.vstack([np.full(len(cut), 1 / len(cut)), resample_weights(len(cut), N_BOOT, seed=seed)])
-    lost = weights @ (intact - cut)
-    if not np.quantile(lost[1:], 0.025) > 0:
+    shares = recovered_shares(weights @ (repaired - cut), weights @ (intact - cut))
+    if np.isnan(shares[0]):
         return np.nan, np.nan, np.nan
-    with np.errstate(divide="ignore"):
-        shares = (weights @ (repaired - cut)) / lost
-    low, high = np.quantile(shares[1:], [0.025, 0.975])
+    low, high = np.nanquantile(shares[1:], [0.025, 0.975])
     return float(shares[0]), float(low), float(high)
 
 

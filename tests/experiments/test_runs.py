@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "contrast": {"scores.csv", "details.csv", "differences.csv"},
     "open_decisions": {"layers.csv", "drift.csv", "texts.csv"},
     "circuits": {"attribution.csv", "sweep.csv", "transition.csv", "restoration.csv"},
+    "repairs": {"repairs.csv"},
     "trained_repairs": {"repairs.csv", "pooled.csv", "differences.csv", "losses.csv"},
     "lenses": {"specifications.csv", "divergence.csv", "curve.png"},
 }

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import find_phases, perplexity, read
 from decision_phases.readout.perplexity import Perplexity
 from decision_phases.repairs import RepairComparison, RepairRow, compare_repairs, repair
-from decision_phases.stats import paired_difference
+from decision_phases.stats import paired_difference, resample_weights
 from decision_phases.tasks import TextSet, questions
 from decision_phases.tasks import texts as read_texts
 
@@ -110,7 +111,42 @@ def test_a_share_of_nothing_is_not_testable():
     table = RepairComparison((intact, cut, ghost), skip(2), "model", "questions", 0.25, 0)
     for of in ("accuracy", "margin", "log_perplexity"):
         assert np.isnan(table.recovered("ghost", of).share)
-    assert "lost accuracy" not in str(table)
+    assert " back " not in str(table).splitlines()[3]
+
+
+def test_a_share_has_an_interval_where_a_few_resamples_lose_nothing():
+    """Few questions are lost, so that some resamples lose and gain nothing: 0 / 0 says nothing about the others."""
+    intact = row("intact", [1] * 60, [1.0] * 60, [10.0, 10.0], [10, 10])
+    cut = row("nothing", [1] * 55 + [0] * 5, [0.5] * 60, [20.0, 20.0], [10, 10])
+    ghost = row("ghost", [1] * 56 + [0] * 4, [1.0] * 60, [10.0, 10.0], [10, 10])
+    found = RepairComparison((intact, cut, ghost), skip(2), "model", "questions", 0.25, 0).recovered("ghost")
+    assert found.share == pytest.approx(0.2)
+    assert 0.0 == found.low < 0.2 < found.high < 1.0
+    weights = resample_weights(60, 2000, seed=0)
+    lost = weights @ (intact.correct.astype(float) - cut.correct)
+    shares = (weights @ (ghost.correct.astype(float) - cut.correct))[lost > 0] / lost[lost > 0]
+    assert len(shares) < 2000
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+def test_the_table_says_what_a_repair_takes_and_when_the_transition_comes(compared):
+    table = compared.to_pandas().set_index("method")
+    gain = compared.gain("ghost", "log_perplexity")
+    assert table.loc["ghost", "log_perplexity_gain"] == gain.difference
+    assert table.loc["ghost", "log_perplexity_gain_p"] >= gain.p_value
+    for found in compared.rows:
+        ends = table.loc[found.method, ["transition_low", "transition_high"]]
+        assert ends.isna().all() if found.transition_ci is None else tuple(ends) == found.transition_ci
+    assert f"{2 * 32 * 32} parameters fitted in" in str(compared).splitlines()[-2]
+
+
+def test_an_infinite_perplexity_has_no_gain(compared):
+    first, cut, mean, ghost = compared.rows
+    broken = replace(mean, perplexity=replace(mean.perplexity, nll=np.full_like(mean.perplexity.nll, np.inf)))
+    table = replace(compared, rows=(first, cut, broken, ghost)).to_pandas().set_index("method")
+    assert np.isnan(table.loc["mean_bias", "log_perplexity_gain"])
+    assert np.isnan(table.loc["mean_bias", "log_perplexity_gain_p"])
+    assert np.isfinite(table.loc["ghost", "log_perplexity_gain_p"])
 
 
 def test_ghost_gives_back_what_a_linear_block_did(some):

@@ -385,12 +385,20 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(planted, tmp
         fitted(SHORT, x, y, checkpoint=path, seed=1)
 
 
+def test_every_place_has_a_checkpoint_of_its_own(tiny, scattered, tmp_path):
+    """A layer without its MLP and the last blocks behind it: two maps of what leaves that layer."""
+    found = repair(tiny, scattered, method=SHORT, checkpoint=tmp_path, **FEW)
+    assert len(list(tmp_path.iterdir())) == len(found) == 4
+    assert found == repair(tiny, scattered, method=SHORT, **FEW)
+    assert found == repair(tiny, scattered, method=SHORT, checkpoint=tmp_path, **FEW)
+
+
 def test_training_leaves_no_file_behind(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "passing"))
     (tmp_path / "passing").mkdir()
     found = repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "kept", **FEW)
     assert not list((tmp_path / "passing").iterdir())
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["bottleneck-resid_pre-2.safetensors"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["bottleneck-0-resid_pre-2.safetensors"]
     assert repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "kept", **FEW) == found
 
 
