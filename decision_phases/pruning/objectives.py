@@ -252,7 +252,7 @@ class Valuer:
     def __call__(
         self, variants: Sequence[Intervention], *, progress: bool = False
     ) -> Float[np.ndarray, " variant"]:
-        """The value of every variant; `InputError` if one is not a number."""
+        """The value of every variant; `InputError` if one is not a number, or several are infinite alike."""
         inputs, look = self.objective.inputs(self.ground), self.objective.look(self.ground)
         seen = self.ground.see(inputs, look, variants, progress=progress)
         values = np.array([self.objective.value(one, self.ground) for one in seen], dtype=np.float64)
@@ -260,6 +260,12 @@ class Valuer:
             if np.isnan(value):
                 msg = f"{self.objective.name} is not a number under '{variant}'; try dtype='float32'"
                 raise InputError(msg)
+        if len(values) > 1 and np.isinf(values).all():
+            msg = (
+                f"{self.objective.name} is infinite under all of {len(values)} cuts, '{variants[0]}' among them, so it "
+                "orders none of them; choose by another objective (kl stays finite), or see whether the model is broken"
+            )
+            raise InputError(msg)
         return values
 
     def known(self, variants: Sequence[Intervention]) -> Float[np.ndarray, " variant"]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from tqdm.auto import tqdm
 
+from decision_phases.interventions import Intervention
 from decision_phases.pruning.criteria.units import PARTS, Cut, Unit, removal
 from decision_phases.pruning.pool import RandomPool
 from decision_phases.pruning.rank import rank
@@ -260,6 +261,7 @@ def _ranking(setting: Setting, strategy: Strategy, gone: Cut = (), *, size: int 
         size=size,
         layers=setting.scope(strategy),
         under=removal(gone) if gone else None,
+        reference=Intervention(),
         seed=setting.seed,
         store=setting.store,
         intervals=False,

@@ -34,6 +34,7 @@ def rank(
     size: int = 1,
     layers: Collection[int] | None = None,
     under: Intervention | None = None,
+    reference: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
@@ -56,6 +57,7 @@ def rank(
     size: int = 1,
     layers: Collection[int] | None = None,
     under: Intervention | None = None,
+    reference: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
@@ -77,6 +79,7 @@ def rank(
     size: int = 1,
     layers: Collection[int] | None = None,
     under: Intervention | None = None,
+    reference: Intervention | None = None,
     window: int = 128,
     limit: int | None = 64,
     confidence: float = 0.95,
@@ -100,6 +103,8 @@ def rank(
         size: Number of neighbouring blocks that are removed together.
         layers: Rank only what lies within these layers; all by default.
         under: What else is done to the model; units that it removes are not ranked.
+        reference: What "kl" measures the distance from: `Intervention()` for the intact model; what `under` leaves by
+            default.
         window: Tokens in a window of the texts.
         limit: Use at most this many windows of the texts; None for all.
         confidence: Nominal coverage of the intervals over questions, texts or windows: bootstrap where the score is
@@ -137,13 +142,24 @@ def rank(
         msg = f"confidence={confidence}: an interval covers a share above 0 and below 1, such as 0.95"
         raise InputError(msg)
     check_variant(access, base)
+    if reference is not None:
+        check_variant(access, reference)
     every = units_of(access, part, size=size, under=base)
     units = _within(every, access, layers)
     check_settings(settings, asked=questions is not None)
     asked = None if questions is None else question_data(ask(access, questions, **settings))
     read = None if texts is None else text_data(access, texts, window=window, limit=limit, seed=seed)
     on_texts = Request(
-        access, units, read or asked, base, seed, progress, as_store(store), confidence, intervals
+        access,
+        units,
+        read or asked,
+        base,
+        seed,
+        progress,
+        as_store(store),
+        confidence,
+        intervals,
+        reference=reference,
     )
     on_questions = on_texts if asked is None or read is None else replace(on_texts, data=asked, known={})
     requests = [on_questions if criterion.needs.labels else on_texts for criterion in criteria]

@@ -22,17 +22,21 @@ from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
 from decision_phases.readout.ask import Questions
 
-_OUTSIDE = 1e-3  # chance that the rate of changed answers lies outside the interval over which the worst case is sought
-_GRID = 200
+_OUTSIDE = 1e-6  # chance that the rate of changed answers lies outside the interval over which the worst case is sought
+_NEVER = 1e-13  # chance of outcomes that are left out of a sum
+_GRID = 100
+MOST_CONFIDENCE = 0.9999
 
 
 def drop_p_value(lost: int, won: int, n: int, max_drop: float) -> float:
     """Test that accuracy drops by `max_drop` or more, from paired answers.
 
     Under a drop of exactly `max_drop` the numbers of answers lost and won are trinomial with one unknown left, the rate
-    of changed answers. The p-value is the largest probability, over a confidence interval of that rate, of a net loss
-    as small as the observed one, plus the probability that the interval misses (Berger and Boos, JASA 1994). It is
-    valid for any number of questions, up to the fineness of a grid.
+    of changed answers. The p-value is the largest probability, over a confidence interval of that rate, of an outcome
+    that speaks as much against the drop, plus the probability that the interval misses (an exact unconditional test;
+    Berger and Boos, JASA 1994). Outcomes are ordered by the smaller of two p-values: the binomial one of the answers
+    lost, which is sharpest where few answers change, and that of the score of the net loss (Tango, Statistics in
+    Medicine 1998), which is where many do. It is valid for any number of questions, up to the fineness of a grid.
 
     Args:
         lost: Questions that only the intact model answers rightly.
@@ -44,22 +48,47 @@ def drop_p_value(lost: int, won: int, n: int, max_drop: float) -> float:
         The p-value.
 
     Example:
-        >>> round(drop_p_value(0, 0, 300, 0.02), 4), round(drop_p_value(9, 1, 300, 0.02), 2)
-        (0.0141, 0.85)
+        >>> round(drop_p_value(0, 0, 150, 0.02), 4), round(drop_p_value(9, 1, 300, 0.02), 2)
+        (0.0483, 0.77)
     """
     changed = lost + won
     low = 0.0 if changed == 0 else float(stats.beta.ppf(_OUTSIDE / 2, changed, n - changed + 1))
     high = 1.0 if changed == n else float(stats.beta.ppf(1 - _OUTSIDE / 2, changed + 1, n - changed))
-    rates = np.linspace(max(low, max_drop), max(high, max_drop), _GRID)[:, None]
-    number = np.arange(n + 1)
-    share_lost = (rates + max_drop) / (2 * rates)
-    # Of m changed answers, at most (m + net)/2 are lost if the net loss is at most what was seen.
-    most = np.floor((number + (lost - won)) / 2)
-    tail = np.asarray(stats.binom.pmf(number, n, rates)) * np.asarray(
-        stats.binom.cdf(most, number, share_lost)
+    rates = np.linspace(max(low, max_drop), max(high, max_drop), _GRID)
+    shares = (rates + max_drop) / 2, (rates - max_drop) / 2  # of answers lost, and of answers won
+    most_lost, most_won = (
+        max(seen, int(stats.binom.ppf(1 - _NEVER, n, share[-1])))
+        for seen, share in zip((lost, won), shares, strict=True)
     )
-    worst = tail.sum(axis=1).max()
-    return float(min(1.0, worst + _OUTSIDE))
+    losses, wins = np.arange(most_lost + 1)[:, None], np.arange(most_won + 1)
+    order = _against(losses, wins, n, max_drop)
+    as_much = (order <= order[lost, won] * (1 + 1e-9)) & (losses + wins <= n)
+    # The rate is nuisance alone: lost is binomial, and won is binomial among the rest.
+    tails = [
+        float(
+            (
+                stats.binom.pmf(losses, n, p)
+                * np.where(as_much, stats.binom.pmf(wins, n - np.minimum(losses, n), q / (1 - p)), 0.0)
+            ).sum()
+        )
+        for p, q in zip(*shares, strict=True)
+    ]
+    return float(min(1.0, max(tails) + _OUTSIDE))
+
+
+def _against(losses: Any, wins: Any, n: int, max_drop: float) -> Any:
+    """How much each outcome speaks against a drop, small for much: never less with fewer losses or more wins.
+
+    That makes the drop of exactly `max_drop` the worst of all that are as large or larger.
+    """
+    # The likeliest share of answers won, if the drop is just that large.
+    first = (2 * n - losses + wins) * max_drop - losses - wins
+    won = (np.sqrt(first**2 + 8 * n * wins * max_drop * (1 - max_drop)) - first) / (4 * n)
+    spread = np.sqrt(n * (2 * won + max_drop * (1 - max_drop)))
+    net = stats.norm.cdf((losses - wins - n * max_drop) / spread)
+    order = np.minimum(net, stats.binom.cdf(losses, n, max_drop))
+    order = np.minimum.accumulate(order[::-1], axis=0)[::-1]
+    return np.minimum.accumulate(order, axis=1)
 
 
 def questions_needed(max_drop: float, confidence: float) -> int:
@@ -73,19 +102,15 @@ def questions_needed(max_drop: float, confidence: float) -> int:
         The number.
 
     Example:
-        >>> questions_needed(0.1, 0.9)
-        38
+        >>> questions_needed(0.02, 0.95)
+        149
     """
-    low, high = 0, 1
-    while drop_p_value(0, 0, high, max_drop) > 1 - confidence:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if drop_p_value(0, 0, middle, max_drop) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return high
+    n = int(
+        np.ceil(np.log(1 - confidence) / np.log1p(-max_drop))
+    )  # (1 − max_drop)ⁿ is the chance of no loss at all
+    while drop_p_value(0, 0, n, max_drop) > 1 - confidence:
+        n += max(1, n // 500)
+    return n
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +213,7 @@ def safe_cut(
     by: str = "margin",
     up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
-    split: float = 0.4,
+    split: float | None = 0.4,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
@@ -207,7 +232,7 @@ def safe_cut(
         by: A strategy with one order: "margin", "accuracy", "deepest", …
         up_to: Most units to remove, or a share of the parameters such as "30%".
         protect: Layers never removed; the first and the last by default.
-        split: Share of the questions that choose; the others test.
+        split: Share of the questions that choose; the others test. None, all for both, is refused.
         seed: Of split and search.
         store: A store or its folder, where every evaluated cut is kept and found again.
         progress: Show bars.
@@ -217,15 +242,22 @@ def safe_cut(
         The certified cut, with every test that was made.
 
     Raises:
-        InputError: If the numbers are out of range, or there are too few questions for any certificate.
+        InputError: If the numbers are out of range, there are too few questions for any certificate, or all questions
+            would choose and test.
 
     Example:
         >>> safe = safe_cut("tiny-gpt2", "facts", max_drop=0.2, by="deepest", up_to=2)
         >>> safe.n_evaluation, len(safe.layers) <= 2
         (192, True)
     """
-    if not (0 < max_drop < 1 and 0 < confidence < 1):
-        msg = f"max_drop={max_drop} and confidence={confidence} given; both lie between 0 and 1, such as 0.02 and 0.95"
+    if not (1e-6 <= max_drop < 1 and 0 < confidence <= MOST_CONFIDENCE):
+        msg = (
+            f"max_drop={max_drop} and confidence={confidence} given; give a drop from 1e-6 to 1, such as 0.02, and a "
+            f"confidence above 0 and at most {MOST_CONFIDENCE}, such as 0.95"
+        )
+        raise InputError(msg)
+    if split is None:
+        msg = "split=None would test on the questions that chose, and certify nothing; give a share, such as 0.4"
         raise InputError(msg)
     if find_strategy(by).search == "random":
         msg = (

@@ -16,6 +16,7 @@ from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.pruning.budget import Budget, check_budget, find_budget, n_parameters
 from decision_phases.pruning.criteria.data import Data, text_data
+from decision_phases.pruning.criteria.registry import find_criterion
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ground import Ground, Known
 from decision_phases.pruning.objectives import Objective, Valuer, find_objective
@@ -104,7 +105,11 @@ class Setting:
             The units, in the order of computation.
         """
         scope = self.scope(strategy)
-        return tuple(unit for unit in units_of(self.model, strategy.part) if unit.layer in scope)
+        there = tuple(unit for unit in units_of(self.model, strategy.part) if unit.layer in scope)
+        if not strategy.criterion:
+            return there
+        criterion = find_criterion(strategy.criterion)
+        return tuple(unit for unit in there if not criterion.protected(self.model, unit))
 
     def steps(self, strategy: Strategy) -> int:
         """Most units that a strategy can remove, whatever their size."""
@@ -180,7 +185,9 @@ class Setting:
         if strategy.name in self.refused:
             return self.refused[strategy.name]
         if strategy.scope == "all":
-            return None
+            if self.units(strategy):
+                return None
+            return f"the criterion {strategy.criterion} protects every block that could be removed"
         if not self.phases.found:
             return f"there are no phases to target on the search questions: {self.phases.verdict}"
         if not self.scope(strategy):

@@ -166,3 +166,11 @@ def test_a_store_keeps_what_criteria_and_objectives_saw(tiny, facts, tmp_path, m
     assert np.array_equal(values, Valuer(OBJECTIVES["kl"], Ground(tiny, ask(tiny, some), store=store))(CUTS))
     assert len(store) == kept
     store.close()
+
+
+def test_an_objective_that_is_infinite_everywhere_orders_nothing(tiny, monkeypatch):
+    values = Valuer(OBJECTIVES["perplexity"], Ground(tiny, texts=text_data(tiny, TEXTS)))
+    monkeypatch.setattr(type(values.objective), "value", lambda *_: float("inf"))
+    with pytest.raises(InputError, match=r"perplexity is infinite under all of 2 cuts, 'skip \{1\}' among"):
+        values([skip(1), skip(2)])
+    assert values([skip(1)]).tolist() == [float("inf")]

@@ -6,13 +6,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import skip
-from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one
+from decision_phases.models import load, tiny_hf, tiny_tokenizer
+from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one, safe_cut
 from decision_phases.pruning.criteria.data import text_data
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import ask, find_phases, read
+from decision_phases.tasks import questions as as_set
 
 DEFINED = [
     name for name in STRATEGIES if name != "cka"
@@ -231,6 +235,39 @@ def test_one_set_for_both_is_said(tiny, facts):
 def test_encoded_questions_are_refused(tiny, facts):
     with pytest.raises(InputError, match="divided before they are encoded"):
         prune(tiny, ask(tiny, facts))
+
+
+def test_searches_by_kl_measure_it_from_the_intact_model(tiny, facts):
+    """After every removal anew, as the objective does: not from the model that the last removal left."""
+    by_ranking, by_objective = (
+        prune(tiny, facts, by=name, up_to=3, draws=1, controls=False)
+        for name in ("kl:iterative", "kl:greedy")
+    )
+    for one, other in zip(by_ranking.of("kl:iterative"), by_objective.of("kl:greedy"), strict=True):
+        assert one.cut == other.cut
+        if one.step:
+            assert one.search_value == pytest.approx(other.search_value, rel=1e-4)
+
+
+def test_what_a_criterion_protects_is_not_removed_and_said():
+    config = tiny_hf("llama").config
+    config.num_hidden_layers = 9
+    torch.manual_seed(0)
+    model = load(LlamaForCausalLM(config), tokenizer=tiny_tokenizer(), quiet=True)
+    items = as_set("facts", limit=24)
+    curves = prune(
+        model, items, by=["deepest", "magnitude_plus:iterative", "magnitude_plus:one_shot"], up_to=4, draws=1
+    )
+    for name in ("magnitude_plus:iterative", "magnitude_plus:one_shot"):
+        assert set(curves.of(name)[-1].cut) == {4, 5, 6}
+        assert any(f"{name} ends at 3 blocks" in note for note in curves.notes)
+    assert len(curves.of("deepest")[-1].cut) == 4
+    none = prune(model, items, by="magnitude_plus:one_shot", up_to=2, protect=[4, 5, 6], draws=1)
+    assert "protects every block" in none.not_applicable["magnitude_plus:one_shot"]
+    with pytest.raises(
+        InputError, match="is not applicable: the criterion magnitude_plus protects every block"
+    ):
+        safe_cut(model, items, by="magnitude_plus:one_shot", up_to=2, protect=[4, 5, 6], max_drop=0.5)
 
 
 def test_as_many_windows_choose_and_measure_as_asked_for(tiny, facts, monkeypatch):

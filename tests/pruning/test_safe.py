@@ -8,7 +8,7 @@ from scipy import stats
 
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
-from decision_phases.pruning.safe import certify, drop_p_value, safe_cut
+from decision_phases.pruning.safe import certify, drop_p_value, questions_needed, safe_cut
 from decision_phases.readout import read
 from decision_phases.tasks import questions
 
@@ -27,11 +27,28 @@ def test_a_drop_that_is_there_is_seldom_ruled_out(changed):
     assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
-def test_with_no_answer_won_it_is_the_binomial_test():
-    """All changed answers are lost: the net loss is binomial, with the drop itself as the worst case."""
-    for lost in (0, 1, 3):
-        assert drop_p_value(lost, 0, 400, 0.02) >= stats.binom.cdf(lost, 400, 0.02)
-    assert drop_p_value(0, 0, 400, 0.02) == pytest.approx(stats.binom.pmf(0, 400, 0.02) + 1e-3, rel=1e-6)
+@pytest.mark.parametrize(("n", "drop"), [(60, 0.1), (150, 0.02), (192, 0.05), (400, 0.02)])
+def test_it_is_never_less_sharp_than_the_binomial_test_of_answers_lost(n, drop):
+    """A drop means at least as many answers lost, so that these alone give a test; it is exact where none is won."""
+    for lost in range(8):
+        alone = stats.binom.cdf(lost, n, drop)
+        assert drop_p_value(lost, 0, n, drop) == pytest.approx(alone, abs=2e-6)
+        for won in (1, 3, 8):
+            assert drop_p_value(lost, won, n, drop) <= alone + 2e-6
+    assert drop_p_value(7, 7, n, drop) < 0.7 * stats.binom.cdf(7, n, drop)
+
+
+def test_the_sum_is_the_chance_of_all_outcomes_that_speak_as_much_against_the_drop():
+    """By brute force over all outcomes of ten questions, with the nuisance on a grid of its own."""
+    n, drop, seen = 10, 0.2, (1, 2)
+    every = [(lost, won) for lost in range(n + 1) for won in range(n + 1 - lost)]
+    values = {pair: drop_p_value(*pair, n, drop) for pair in every}
+    extreme = [pair for pair in every if values[pair] <= values[seen] + 1e-9]
+    worst = 0.0
+    for won in np.linspace(0, (1 - drop) / 2, 400):
+        chances = stats.multinomial(n, [won + drop, won, 1 - 2 * won - drop])
+        worst = max(worst, sum(chances.pmf([a, b, n - a - b]) for a, b in extreme))
+    assert values[seen] == pytest.approx(worst, abs=2e-3)
 
 
 def test_more_losses_or_fewer_wins_never_help():
@@ -39,6 +56,13 @@ def test_more_losses_or_fewer_wins_never_help():
     assert values == sorted(values)
     values = [drop_p_value(6, won, 150, 0.05) for won in range(7)]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(("drop", "confidence"), [(0.02, 0.95), (0.1, 0.9), (0.3, 0.9999), (0.001, 0.5)])
+def test_as_many_questions_are_needed_as_certify_and_no_fewer(drop, confidence):
+    n = questions_needed(drop, confidence)
+    assert drop_p_value(0, 0, n, drop) <= 1 - confidence
+    assert (1 - drop) ** (n - 2) > 1 - confidence
 
 
 def test_any_wrong_certificate_in_a_sequence_is_as_rare_as_promised(monkeypatch):
@@ -90,10 +114,16 @@ def test_what_cannot_be_certified_is_refused_before_anything_runs(tiny, monkeypa
     monkeypatch.setattr("decision_phases.pruning.safe.make_setting", None)
     few = questions("facts", limit=60)
     with pytest.raises(
-        InputError, match=r"36 questions cannot certify a drop below 0\.02 .* at least 2\d\d are needed"
+        InputError, match=r"36 questions cannot certify a drop below 0\.02 .* at least 149 are needed"
     ):
         safe_cut(tiny, few)
     with pytest.raises(InputError, match="'random' draws several orders"):
         safe_cut(tiny, few, by="random")
     with pytest.raises(InputError, match="max_drop=2"):
         safe_cut(tiny, few, max_drop=2.0)
+    with pytest.raises(InputError, match=r"confidence=0\.99999 given"):
+        safe_cut(tiny, few, confidence=0.99999)
+    with pytest.raises(InputError, match="split=None would test on the questions that chose"):
+        safe_cut(tiny, few, split=None)
+    with pytest.raises(InputError, match=r"at least \d+ are needed"):
+        safe_cut(tiny, few, max_drop=1e-6, confidence=0.9999)

@@ -60,6 +60,7 @@ class Request:
         units: What is to be scored; all of one part, or attentions and MLPs together.
         data: What to measure on; None if nothing was given.
         under: What else is done to the model, and is what "intact" means here.
+        reference: What criteria that measure a distance from another model measure it from; `under` by default.
         seed: Of everything random.
         progress: Show bars.
         store: Where runs without units are kept and looked for, if anywhere.
@@ -78,6 +79,7 @@ class Request:
     confidence: float = 0.95
     intervals: bool = True
     known: dict[object, Any] = field(default_factory=dict, repr=False)
+    reference: Intervention | None = None
 
     @property
     def measured(self) -> Data:

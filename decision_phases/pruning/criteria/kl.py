@@ -14,15 +14,19 @@ from decision_phases.readout.divergence import DivergenceObserver, EndingObserve
 
 @dataclass(frozen=True)
 class KLCriterion(Criterion):
-    """KL(with ‖ without) over the whole vocabulary, mean over the positions where something is predicted."""
+    """KL(reference ‖ without) over the whole vocabulary, mean over the positions where something is predicted.
+
+    The reference is the model with the unit, or in a search that ranks anew after every removal, the intact one.
+    """
 
     vanishes: bool = True
 
     def score(self, request: Request) -> Scores:
         """See `Criterion.score`."""
         data = request.measured
+        reference = request.under if request.reference is None else request.reference
         (intact,) = evaluate(
-            request.model, data.sequences, [request.under], [EndingObserver()], progress=request.progress
+            request.model, data.sequences, [reference], [EndingObserver()], progress=request.progress
         )
         look = DivergenceObserver(intact["endings"])
         runs = evaluate(

@@ -27,6 +27,11 @@ N_BOOT = 200
 class QuestionGame(Game, Protocol):
     """A game whose values are means over questions, which can be drawn anew."""
 
+    @property
+    def n_questions(self) -> int:
+        """Number of questions."""
+        ...
+
     def resampled(
         self, masks: Bool[np.ndarray, "mask unit"], n_boot: int, *, seed: int
     ) -> Float[np.ndarray, "mask boot"]:
@@ -261,6 +266,8 @@ def _replicates(
         n_boot = find_surrogate(setup.surrogate).n_boot if setup.method == "surrogate" else N_BOOT
     if over == "questions":
         if isinstance(game, QuestionGame):
+            if game.n_questions < 2:
+                return None  # one question, resampled, is always itself
             return design.solve(game.resampled(masks, n_boot, seed=setup.seed))
         if setup.over == "questions":
             msg = "intervals over questions need a game with questions, such as ModelGame; use over='masks'"

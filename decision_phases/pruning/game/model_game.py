@@ -86,6 +86,11 @@ class ModelGame:
         """Number of different masks that were asked for so far."""
         return len(self._known)
 
+    @property
+    def n_questions(self) -> int:
+        """Number of questions or texts."""
+        return self.data.n_groups
+
     def __call__(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
         """The value of every mask."""
         return self._value(masks, np.ones((self.data.n_groups, 1)))[:, 0]

@@ -243,3 +243,10 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tiny, encoded, monkey
             dp.shapley(tiny, encoded, **settings)
     with pytest.raises(InputError, match="masks of 2 units given for a game of 6"):
         ModelGame(tiny, encoded, find_units("block", 6))(all_masks(2))
+
+
+def test_one_question_has_no_interval(tiny):
+    found = dp.shapley(tiny, questions("facts", limit=1), units=[1, 2, 3], method="exact")
+    assert np.isnan(found.low).all()
+    assert np.isnan(found.high).all()
+    assert "intervals resample" not in str(found)
