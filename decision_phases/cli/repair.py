@@ -42,7 +42,7 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank"}
     "rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATE",
-    help="Learning rate of that training at its start; it falls to 0.  [default: 0.001]",
+    help="Learning rate of that training at its start; it falls to 0.  [default: 0.001; patch_distil 0.0001]",
 )
 @click.option(
     "--rank",

@@ -91,7 +91,15 @@ class Task:
 
         Returns:
             The file; None if nothing is to be kept.
+
+        Raises:
+            InputError: If the name is none of a file.
         """
+        if not name or Path(name).name != name or name.startswith("."):
+            msg = (
+                f"a repair is named {name!r}, after which no file can be called; give a name without slashes"
+            )
+            raise InputError(msg)
         return None if self.checkpoint is None else self.checkpoint / f"{name}.safetensors"
 
     def fit(self, method: str, settings: object, *, parameters: int, seconds: float, **more: Any) -> Fit:

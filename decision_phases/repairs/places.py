@@ -88,7 +88,8 @@ def check_cut(model: ModelAccess, cut: Intervention) -> None:
         )
         raise InputError(msg)
     cut.validate(n_layers=model.n_layers, sites=model.sites)
-    if len(cut.removed_blocks) == model.n_layers:
+    emptied = set(cut.removed("attention")) & set(cut.removed("mlp"))
+    if len({*cut.removed_blocks, *emptied}) == model.n_layers:
         msg = f"the cut removes all {model.n_layers} blocks of {model.name} and leaves nothing; keep at least one"
         raise InputError(msg)
 

@@ -281,6 +281,14 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tiny, sparse
         repair(tiny, sparse, method=replace(SHORT, rate=0.5), checkpoint=tmp_path, **FEW)
 
 
+def test_singular_vectors_of_other_signs_do_not_change_what_was_learned(tiny, sparse, tmp_path, monkeypatch):
+    """Another thread count may give them so; what the checkpoint holds belongs to those of the first run."""
+    method = replace(SHORT, steps=3)
+    whole = repair(tiny, sparse, method=method, checkpoint=tmp_path, **FEW)
+    monkeypatch.setattr(Lost, "directions", lambda self, own=Lost.directions: -own(self))
+    assert repair(tiny, sparse, method=method, checkpoint=tmp_path, **FEW) == whole
+
+
 def test_the_checkpoint_of_another_way_of_estimating_is_refused(tiny, sparse, tmp_path):
     """What was learned belongs to directions that depend on it."""
     one = replace(SHORT, steps=1)

@@ -411,12 +411,20 @@ def test_training_leaves_no_file_behind(tiny, tmp_path, monkeypatch):
         (Intervention(), "nothing to repair"),
         (skip(2) + scale("mlp_out", 3, 0.5), "'scale mlp_out of layer 3' is no removal"),
         (skip(range(6)), "leaves nothing"),
+        (skip(range(6), part="attention") + skip(range(6), part="mlp"), "leaves nothing"),
         (skip(7), "out of range"),
     ],
 )
 def test_cuts_that_cannot_be_repaired(cut, message, tiny):
     with pytest.raises(InputError, match=message):
         repair(tiny, cut)
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden"])
+def test_names_that_no_file_can_have_are_refused(name, tiny, tmp_path):
+    with pytest.raises(InputError, match="give a name without slashes"):
+        repair(tiny, skip(2), method=replace(SHORT, name=name), checkpoint=tmp_path / "kept", **FEW)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_too_few_tokens_are_refused_before_anything_runs(tiny, monkeypatch):

@@ -65,10 +65,11 @@ class SurrogateQuality:
         return pd.DataFrame([vars(point) for point in self.curve])
 
     def __str__(self) -> str:
-        """Both measures, in a line."""
+        """Both measures, in a line, and how many masks had no value."""
+        dropped = f"; {self.n_dropped} left out, whose value is no number" if self.n_dropped else ""
         return (
             f"{self.name} surrogate: held-out R² {self.r2:.3f}, rank correlation {self.rank_correlation:.3f} "
-            f"(fitted to {self.n_train} masks, measured on {self.n_held_out} others)"
+            f"(fitted to {self.n_train} masks, measured on {self.n_held_out} others{dropped})"
         )
 
 

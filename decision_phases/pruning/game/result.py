@@ -142,16 +142,17 @@ class ShapleyValues:
         """One row a unit.
 
         Returns:
-            Columns unit, value, low, high, rank (0 for the least valuable).
+            Columns unit, value, low, high, rank (0 for the least valuable; missing where `order` refuses).
         """
-        places = np.lexsort((-np.arange(len(self.values)), self.values))
+        trusted = self.surrogate is None or self.surrogate.r2 >= LEAST_R2
+        ranks = np.argsort(self.order()) if trusted else [pd.NA] * len(self.values)
         return pd.DataFrame(
             {
                 "unit": self.units.names,
                 "value": self.values,
                 "low": self.low,
                 "high": self.high,
-                "rank": np.argsort(places),
+                "rank": pd.array(ranks, dtype="Int64"),
             }
         )
 
@@ -196,6 +197,8 @@ class ShapleyValues:
         ]
         if self.surrogate is not None:
             lines.append(f"  {self.surrogate}")
+            if not self.surrogate.r2 >= LEAST_R2:
+                lines.append(f"  That is less than {LEAST_R2}: these values order nothing.")
         ranked = np.argsort(-self.values, kind="stable")
         shown = ranked if len(ranked) <= 8 else np.concatenate([ranked[:4], ranked[-4:]])
         for turn, place in enumerate(shown.tolist()):

@@ -73,15 +73,25 @@ class LearnedCompensation(Compensation):
         """Learn β and b, all heads together."""
         if not found:
             return found, ()
+        training = self._training(task)
+        kept = training.kept()
         learning = _Learning(self, found, task)
-        trained = self._training(task).run(learning.parameters, learning.loss, progress=task.progress)
+        if (
+            kept is not None
+        ):  # singular vectors may come with other signs, for which what was learned means nothing
+            learning.directions.update(
+                {name: kept.fixed[name].to(d) for name, d in learning.directions.items()}
+            )
+        trained = training.run(
+            learning.parameters, learning.loss, fixed=learning.directions, progress=task.progress
+        )
         with torch.no_grad():
             vectors = [learning.vectors(part).double().cpu().numpy() for part in found]
         parts = [replace(part, vectors=new) for part, new in zip(found, vectors, strict=True)]
         return parts, trained.losses
 
     def _training(self, task: Task) -> Training:
-        key = task.key(replace(self, every=1))
+        key = task.key(replace(self, every=1), "with its directions")
         return Training(
             self.name, self.steps, self.rate, checkpoint=task.file(self.name), key=key, every=self.every
         )
@@ -92,7 +102,8 @@ class _Learning:
         self.how, self.found, self.task, self.model = how, found, task, task.model
         wide = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         self.directions = {
-            part.layer: torch.from_numpy(part.directions.copy()).to(self.model.device, wide) for part in found
+            f"directions.{part.layer}": torch.from_numpy(part.directions.copy()).to(self.model.device, wide)
+            for part in found
         }
         self.parameters: dict[str, Tensor] = {}
         for part in found:
@@ -104,7 +115,7 @@ class _Learning:
     def vectors(self, part: HeadComponents) -> Float[Tensor, "head d"]:
         """What is added to the heads of one layer."""
         beta, bias = (self.parameters[f"{name}.{part.layer}"] for name in ("beta", "bias"))
-        return torch.einsum("hdk,hk->hd", self.directions[part.layer], beta) + bias
+        return torch.einsum("hdk,hk->hd", self.directions[f"directions.{part.layer}"], beta) + bias
 
     def loss(self, step: int) -> Tensor:
         """The loss of some windows of text."""

@@ -55,6 +55,8 @@ def test_a_surrogate_that_knows_nothing_orders_nothing(r2):
         found.order()
     with pytest.raises(InputError, match="order nothing"):
         found.cut(2)
+    assert found.to_pandas()["rank"].isna().all()
+    assert "less than 0.5: these values order nothing" in str(found)
     assert result(surrogate=None).order() == (3, 1, 4, 2, 0)
     if r2 > 0:
         assert found.order(least_r2=0.1) == (3, 1, 4, 2, 0)
@@ -86,6 +88,8 @@ def test_words_say_how_it_was_found():
         "95% intervals resample masks",
     ):
         assert piece in text
+    assert "left out" not in text
+    assert "4 left out, whose value is no number" in repr(result(surrogate=replace(QUALITY, n_dropped=4)))
     exact = repr(result(surrogate=None, sampler="", over="", low=VALUES * np.nan, high=VALUES * np.nan))
     assert "all masks" in exact
     assert "surrogate:" not in exact
