@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from story import in_order
+
 from decision_phases.plots.style import LIGHT, MARKERS, house_style, new_figure, save_figure, stroke
 
 
@@ -15,8 +17,9 @@ def draw(r: dict[str, Any], path: Path) -> None:
         r: What is in results.json.
         path: Where.
     """
+    longest = max(row["last_step"] for row in r["strategies"])
     rows = sorted(
-        (row for row in r["strategies"] if row["area"] is not None), key=lambda row: row["area"], reverse=True
+        (row for row in r["strategies"] if row["area"] is not None), key=lambda row: in_order(row, longest)
     )
     blocks = [row["strategy"] for row in rows if not _sublayer(row["strategy"])]
     shown = list(dict.fromkeys([r["settings"]["REFERENCE"], *blocks[:3], "random", "deepest"]))
@@ -30,7 +33,7 @@ def draw(r: dict[str, Any], path: Path) -> None:
                 x, [row["accuracy"] for row in steps], color=style.light, linestyle=style.linestyle,
                 marker=MARKERS[style.marker], markersize=3, label=name,
             )  # fmt: skip
-            if name == "random":
+            if "low" in steps[0]:
                 low, high = ([row[end] for row in steps] for end in ("low", "high"))
                 left.fill_between(x, low, high, color=style.light, alpha=0.15, linewidth=0.0)
         left.axhline(r["chance"], color=LIGHT.muted, linewidth=0.8, linestyle="--")

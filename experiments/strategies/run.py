@@ -98,16 +98,15 @@ def against(curves: dp.Curves, reference: str, seed: int) -> list[dict[str, Any]
 
 
 def by_step(curves: dp.Curves) -> dict[str, list[dict[str, Any]]]:
-    """Accuracy at every step, and between which values it lies: over random draws, or over questions."""
+    """Accuracy at every step; of several draws the mean, the lowest and the highest."""
     found = {}
     for name in curves.strategies:
         table = pd.DataFrame(
             [{"step": row.step, "accuracy": row.accuracy, "transition": row.transition} for row in curves.of(name)]
         )  # fmt: skip
         grouped = table.groupby("step")["accuracy"]
-        found[name] = pd.DataFrame(
-            {"accuracy": grouped.mean(), "low": grouped.min(), "high": grouped.max()}
-        ).reset_index().to_dict("records")  # fmt: skip
+        ends = {"low": grouped.min(), "high": grouped.max()} if grouped.size().max() > 1 else {}
+        found[name] = pd.DataFrame({"accuracy": grouped.mean(), **ends}).reset_index().to_dict("records")
     return found
 
 

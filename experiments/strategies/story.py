@@ -29,7 +29,8 @@ def tell(r: dict[str, Any]) -> str:
         f"{r['intact']['accuracy']:.3f} (chance {r['chance']:.2f}). Intervals (95%) are over questions and conditional on "
         "the cuts that were chosen.",
         "![accuracy as blocks go, and the area under each curve](figure.png)",
-        "*Area*: under accuracy against units removed, 1 if nothing is lost and 0 at chance. *Above chance*: the largest "
+        "*Area*: under accuracy against units removed, 1 if nothing is lost and 0 at chance; strategies that end earlier, whose "
+        "areas are over fewer steps and compare with nothing else, stand last. *Above chance*: the largest "
         "cut up to which accuracy is significantly above chance. *Collapse*: the first cut that leaves at most a quarter of "
         f"what the intact model has above chance. *From random*: mean height of the curve minus that of {s['DRAWS']} random "
         "orders of the same kind of unit on the same questions, p by Holm over the strategies.",
@@ -44,7 +45,8 @@ def tell(r: dict[str, Any]) -> str:
 
 def _strategies(r: dict[str, Any]) -> str:
     rows: list[list[object]] = []
-    for row in sorted(r["strategies"], key=lambda row: -(row["area"] if row["area"] is not None else -9)):
+    longest = max(row["last_step"] for row in r["strategies"])
+    for row in sorted(r["strategies"], key=lambda row: in_order(row, longest)):
         area = (
             "–"
             if row["area"] is None
@@ -57,6 +59,11 @@ def _strategies(r: dict[str, Any]) -> str:
         )  # fmt: skip
     header = ["strategy", "units removed", "area", "above chance", "collapse", "from random", "p (Holm)"]
     return table(header, rows)
+
+
+def in_order(row: dict[str, Any], longest: int) -> tuple[bool, float]:
+    """Sort key of strategies: by area; those that end earlier last, whose areas are over fewer steps."""
+    return row["last_step"] < longest, -(row["area"] if row["area"] is not None else -9)
 
 
 def _or_dash(value: float | None) -> str:

@@ -85,16 +85,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choose(job: Job, search: Any) -> tuple[dp.Intervention, dict[str, Any]]:
-    """Take the first blocks of the greedy order, set on the search questions."""
+    """Take the blocks of the greedy order until accuracy collapses, set on the search questions; all if it does not."""
     s = job.settings
     curves = dp.prune(
-        job.model, search.questions, by=[s.BY], up_to=s.BLOCKS, split=None, controls=False, seed=s.SEED,
+        job.model, search.questions, by=[s.BY], up_to=s.UP_TO, split=None, controls=False, seed=s.SEED,
         store=job.store, progress=not job.quick,
     )  # fmt: skip
-    last = curves.of(s.BY)[-1]
+    steps, collapse = {step.step: step for step in curves.of(s.BY)}, curves.collapse(s.BY)
+    last = steps[max(steps) if collapse is None else collapse]
     told = {
         "blocks": [str(unit) for unit in last.units],
-        "collapse": curves.collapse(s.BY),
+        "collapse": collapse,
         "accuracy": last.accuracy,
     }
     return dp.skip(*last.cut), told

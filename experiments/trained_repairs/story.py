@@ -33,15 +33,16 @@ def tell(r: dict[str, Any]) -> str:
         "What does training the blocks around a cut give back, or a map in its place, and does it matter whether the intact "
         "model's answer is distilled or also its way there? "
         + made_by(r, "uv run python experiments/trained_repairs/run.py"),
-        f"The cut is `{r['cut']}`: the first {s['BLOCKS']} blocks that a greedy search by {s['BY']} removes on "
-        f"{q['n_search']} questions of `{q['name']}`, where accuracy is then {order['accuracy']:.3f} and "
-        + (f"collapses at {collapse} blocks" if collapse is not None else "has not collapsed")
+        f"The cut is `{r['cut']}`: the first {len(order['blocks'])} blocks that a greedy search by {s['BY']} removes on "
+        f"{q['n_search']} questions of `{q['name']}`, where accuracy is then {order['accuracy']:.3f}: "
+        + ("it collapses there" if collapse is not None else "it does not collapse before")
         + f". {q['n_evaluation']} others measure (chance {q['chance']:.2f}), and {r['texts']['tokens']} tokens of the half of "
         f"`{s['TEXTS']}` that fits nothing.",
         f"`{r['linear']}` is the best of {len(s['LINEAR'])} linear repairs on the questions that chose. The others are "
         f"low-rank adapters (rank {s['LORA']['rank']}) on the blocks {', '.join(map(str, adapted))}, trained for "
         f"{s['LORA']['steps']} steps on the same windows in the same order: `lora` on the text itself, `lora_distil` on the "
-        "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer. `patch_distil` trains "
+        "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer, `lora_lens` on these "
+        "and on what the logit lens says at every surviving layer. `patch_distil` trains "
         "the maps of `linear_patch` alone, as many steps, on the intact model's predictions. Each was trained "
         f"{len(s['SEEDS'])} times; values are means over these, question by question. Intervals (95%) are over questions or "
         "texts, and conditional on the cut and on these trainings.",
@@ -84,13 +85,16 @@ def _differences(r: dict[str, Any]) -> str:
         for row in r["differences"]
     ]  # fmt: skip
     header = ["measure", "first", "second", "first − second", "p (Holm)", "detectable"]
-    mine = [
-        row for row in r["differences"] if (row["first"], row["second"]) == ("lora_trajectory", "lora_distil")
+    told = [
+        _verdict(
+            name, [row for row in r["differences"] if (row["first"], row["second"]) == (name, "lora_distil")]
+        )
+        for name in ("lora_trajectory", "lora_lens")
     ]
-    return "\n\n".join([table(header, rows), *_verdict(mine)])
+    return "\n\n".join([table(header, rows), *(one for one in told if one)])
 
 
-def _verdict(rows: list[dict[str, Any]]) -> list[str]:
+def _verdict(name: str, rows: list[dict[str, Any]]) -> str:
     said = []
     for row in rows:
         what = _NAMES[row["measure"]]
@@ -99,7 +103,11 @@ def _verdict(rows: list[dict[str, Any]]) -> list[str]:
         else:
             says = f"distilling the way {'helps' if row['estimate'] > 0 else 'hurts'}: {interval(row, 3)}"
         said.append(f"- {what}: {says}.")
-    return ["Beside distillation of the answer alone, at equal steps:\n\n" + "\n".join(said)] if said else []
+    return (
+        f"`{name}` beside distillation of the answer alone, at equal steps:\n\n" + "\n".join(said)
+        if said
+        else ""
+    )
 
 
 def _each(r: dict[str, Any]) -> str:
