@@ -158,7 +158,7 @@ class RepairComparison:
         """(repaired − cut) / (intact − cut), with a bootstrap interval over the same questions or texts.
 
         Not testable, and then NaN, where the interval of what the cut costs reaches 0: a share of nothing
-        (`stats.recovered_shares`); and where a perplexity is infinite.
+        (`stats.recovered_shares`); and where a perplexity is infinite, or that of a single text.
 
         Args:
             method: Its name.
@@ -171,7 +171,7 @@ class RepairComparison:
             InputError: If it was not compared.
         """
         self.of(method)
-        if not self._finite(method, of):
+        if not self._comparable(method, of):
             return Recovered(np.nan, np.nan, np.nan)
         whole, resampled = self._means(of)
         gained, lost = (
@@ -209,14 +209,14 @@ class RepairComparison:
     @cached_property
     def _adjusted(self) -> dict[tuple[str, str], float]:
         """p-values of all gains, adjusted for their number."""
-        asked = [(method, of) for method in self.methods for of in MEASURES if self._finite(method, of)]
+        asked = [(method, of) for method in self.methods for of in MEASURES if self._comparable(method, of)]
         p = holm(np.array([self.gain(method, of).p_value for method, of in asked]))
         return dict(zip(asked, p.tolist(), strict=True))
 
-    def _finite(self, method: str, of: Measure) -> bool:
-        """Whether it can be compared: perplexities can be infinite."""
-        every = (self.of(name).perplexity.nll for name in (method, NOTHING, INTACT))
-        return of != "log_perplexity" or all(np.isfinite(nll).all() for nll in every)
+    def _comparable(self, method: str, of: Measure) -> bool:
+        """Whether it can be compared: a perplexity can be infinite, or that of a single text."""
+        every = [self.of(name).perplexity.nll for name in (method, NOTHING, INTACT)]
+        return of != "log_perplexity" or (len(every[0]) > 1 and bool(np.isfinite(every).all()))
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a model.
@@ -247,7 +247,7 @@ class RepairComparison:
             "seconds": 0.0 if row.fit is None else row.fit.seconds,
         }
         for of in MEASURES:
-            known = row.repair is not None and self._finite(row.method, of)
+            known = row.repair is not None and self._comparable(row.method, of)
             gain = self.gain(row.method, of) if known else None
             record[f"{of}_gain"] = np.nan if gain is None else gain.difference
             record[f"{of}_gain_low"] = np.nan if gain is None else gain.low

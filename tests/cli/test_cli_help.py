@@ -69,12 +69,13 @@ def test_help_names_everything_that_can_be_chosen():
 def test_help_names_every_repair():
     text = help_of("repair")
     assert all(f" {name} " in text for name in REPAIRS)
-    lora, bottleneck = REPAIRS["lora"], REPAIRS["bottleneck"]
+    lora, bottleneck, patch = (REPAIRS[name] for name in ("lora", "bottleneck", "patch_distil"))
     assert f"({lora.steps} steps of {lora.batch} tokens" in text
     assert f"({bottleneck.steps} steps)" in text
     assert f"[default: {lora.rank}]" in text
-    assert f"[default: {lora.rate}]" in text
+    assert f"[default: {lora.rate}; patch_distil {patch.rate:.4f}]" in " ".join(text.split())
     assert lora.rate == bottleneck.rate
+    assert (lora.steps, lora.batch) == (patch.steps, patch.batch)
     assert f"the {['no', 'one', 'two'][lora.neighbours]} blocks on either side" in text
 
 
