@@ -504,7 +504,7 @@ def test_models_that_cannot_be_trained_are_refused_before_anything_runs(family, 
 @pytest.mark.usefixtures("nothing_runs")
 def test_a_cut_that_leaves_nothing_to_train_is_refused_before_anything_runs(tiny):
     nothing = skip(0, 1, 2, 3, 4) + skip(5, part="attention") + skip(5, part="mlp")
-    with pytest.raises(InputError, match=r"leaves tiny-llama no matrix that could be trained \(.*: none\)"):
+    with pytest.raises(InputError, match="removes all 6 blocks of tiny-llama and leaves nothing"):
         repair(tiny, nothing, method=short(), **FEW)
     attention = sum((skip(layer, part="attention") for layer in range(6)), start=Intervention())
     with pytest.raises(InputError, match=r"unknown target 'q_proj'.* Known: down_proj, gate_proj, up_proj"):
