@@ -32,10 +32,29 @@ def mapped(value: Affine | Bottleneck, x: Float[Tensor, "*rows d"]) -> Float[Ten
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if isinstance(value, Bottleneck):
         return bottleneck(wide, *(like(array.data, wide) for array in value.arrays)).to(x.dtype)
-    out = wide @ like(value.weight.data, wide)
-    if value.bias is not None:
-        out = out + like(value.bias.data, wide)
-    return out.to(x.dtype)
+    bias = None if value.bias is None else like(value.bias.data, wide)
+    return affine(wide, like(value.weight.data, wide), bias).to(x.dtype)
+
+
+def affine(
+    x: Float[Tensor, "*rows d"], weight: Float[Tensor, "d d"], bias: Float[Tensor, " d"] | None = None
+) -> Float[Tensor, "*rows d"]:
+    """Apply `x @ weight + bias`; gradients pass.
+
+    Args:
+        x: The activations.
+        weight: The matrix.
+        bias: Added at the end; None for none.
+
+    Returns:
+        The mapped activations.
+
+    Example:
+        >>> affine(torch.ones(2), 2 * torch.eye(2), torch.tensor([0.0, 1.0])).tolist()
+        [2.0, 3.0]
+    """
+    out = x @ weight
+    return out if bias is None else out + bias
 
 
 def bottleneck(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -215,3 +217,12 @@ RELATIVE_AFFINE = replace(
     source="Ghosted Layers, arXiv 2605.15491, with a bias and weights",
     relative=True,
 )
+#: All of them by name.
+LINEAR: Mapping[str, LinearRepair] = MappingProxyType(
+    {
+        repair.name: repair
+        for repair in (
+            MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE
+        )
+    }
+)  # fmt: skip

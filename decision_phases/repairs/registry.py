@@ -9,16 +9,7 @@ from decision_phases.errors import InputError, unknown_name
 from decision_phases.repairs.bottleneck import BOTTLENECK
 from decision_phases.repairs.components import COMPENSATIONS, Compensation
 from decision_phases.repairs.contract import MapRepair, Repair
-from decision_phases.repairs.linear import (
-    AFFINE,
-    DIAGONAL,
-    GHOST,
-    HADAMARD_DIAGONAL,
-    LINEAR_PATCH,
-    MEAN_BIAS,
-    RELATIVE_AFFINE,
-    RELATIVE_GHOST,
-)
+from decision_phases.repairs.linear import LINEAR
 from decision_phases.repairs.trained import LORA, LORA_DISTIL, LORA_LENS, LORA_TRAJECTORY, PATCH_DISTIL
 
 #: What makes up for a cut, fitted or trained on texts without labels.
@@ -26,7 +17,7 @@ REPAIRS: Mapping[str, Repair] = MappingProxyType(
     {
         repair.name: repair
         for repair in (
-            MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE,
+            *LINEAR.values(),
             BOTTLENECK, PATCH_DISTIL, LORA, LORA_DISTIL, LORA_TRAJECTORY, LORA_LENS,
         )
     }

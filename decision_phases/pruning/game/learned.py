@@ -9,14 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from decision_phases.errors import MissingPackageError
-from decision_phases.pruning.game.interactions import interaction_index
-from decision_phases.pruning.game.of_function import values_of_function
+from decision_phases.pruning.game.of_function import ByAsking
 from decision_phases.pruning.game.polynomial import Polynomial
 
 PENALTIES = 10.0 ** np.arange(-3.0, 4.0)
 """Penalties of ridge regression, of which the best is taken."""
-INTERACTION_MASKS = 256
-"""Masks over which interactions of trees are averaged."""
 _TREES: dict[str, Any] = {"n_estimators": 300, "learning_rate": 0.1, "max_depth": 3, "subsample": 0.7}
 
 
@@ -40,6 +37,7 @@ def fit_ridge(
     masks: Bool[np.ndarray, "mask unit"],
     values: Float[np.ndarray, "mask column"],
     weights: Float[np.ndarray, "mask column"] | None = None,
+    seed: int = 0,
 ) -> Polynomial:
     """Fit a line a column with the penalty that does best when each mask is left out.
 
@@ -47,6 +45,7 @@ def fit_ridge(
         masks: Masks.
         values: Their values; columns are games.
         weights: Weight of each mask in each game; equal by default.
+        seed: Not used: nothing is drawn.
 
     Returns:
         The lines.
@@ -60,6 +59,7 @@ def fit_ridge(
         >>> fitted.coefficients[1:, 0].round(2).tolist()
         [1.0, 2.0, 3.0, 4.0]
     """
+    del seed  # every surrogate is given one
     from sklearn.linear_model import RidgeCV
 
     found = np.empty((1 + masks.shape[1], values.shape[1]))
@@ -71,54 +71,33 @@ def fit_ridge(
 
 
 @dataclass(frozen=True, eq=False)
-class Trees:
+class Trees(ByAsking):
     """Boosted regression trees, one ensemble a game.
 
     Attributes:
         ensembles: What scikit-learn fitted.
-        n_units: Number of units.
     """
 
     ensembles: tuple[Any, ...]
-    n_units: int
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.ensembles[0].n_features_in_)
 
     def __call__(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, "mask column"]:
         """The value of every mask."""
         return np.stack([ensemble.predict(masks) for ensemble in self.ensembles], axis=1)
 
-    def values(
-        self, chances: Float[np.ndarray, " others"], *, seed: int = 0
-    ) -> Float[np.ndarray, "unit column"]:
-        """The value of every unit: exactly up to 12 units, by drawn orders beyond.
-
-        Args:
-            chances: Of `size_chances`.
-            seed: Of the orders.
-
-        Returns:
-            The value of every unit in every game.
-        """
-        return values_of_function(self, self.n_units, chances, seed=seed)
-
-    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
-        """What pairs of units add together in the first game, beyond what each adds; mean over drawn masks.
-
-        Args:
-            seed: Of the masks.
-
-        Returns:
-            Symmetric, 0 on the diagonal.
-        """
-        return interaction_index(
-            self.ensembles[0].predict, self.n_units, n_masks=INTERACTION_MASKS, seed=seed
-        )
+    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
+        """The value of every mask in the first game."""
+        return np.asarray(self.ensembles[0].predict(masks))
 
 
 def fit_trees(
     masks: Bool[np.ndarray, "mask unit"],
     values: Float[np.ndarray, "mask column"],
     weights: Float[np.ndarray, "mask column"] | None = None,
-    *,
     seed: int = 0,
 ) -> Trees:
     """Fit gradient-boosted regression trees, each on a random share of the masks.
@@ -148,7 +127,7 @@ def fit_trees(
         rows, own = _used(weights, column, len(masks))
         ensemble = GradientBoostingRegressor(**_TREES, random_state=seed)
         ensembles.append(ensemble.fit(masks[rows], values[rows, column], sample_weight=own))
-    return Trees(tuple(ensembles), masks.shape[1])
+    return Trees(tuple(ensembles))
 
 
 def _used(

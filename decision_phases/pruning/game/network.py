@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from decision_phases.pruning.game.interactions import interaction_index
-from decision_phases.pruning.game.of_function import values_of_function
+from decision_phases.pruning.game.of_function import ByAsking
 
-INTERACTION_MASKS = 256
-"""Masks over which interactions are averaged."""
 _MOST_CELLS = 8_000_000
 """Hidden activations that are held at a time when predicting: 32 MB."""
 
@@ -58,7 +55,7 @@ PUBLISHED = Training(sigmoid=True, optimiser="sgd", rate=0.008, batch=300, epoch
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class Network(ByAsking):
     """Linear(n, 2n) → CELU → Linear(2n, 1), several of them side by side.
 
     Attributes:
@@ -82,34 +79,15 @@ class Network:
             found = [_forward(self.parameters, _inputs(part), sigmoid=self.sigmoid) for part in parts]
         return np.asarray(torch.cat(found).double().numpy() * self.scale + self.centre)
 
-    def values(
-        self, chances: Float[np.ndarray, " others"], *, seed: int = 0
-    ) -> Float[np.ndarray, "unit column"]:
-        """The value of every unit: exactly up to 12 units, by drawn orders beyond.
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.parameters[0])
 
-        Args:
-            chances: Of `size_chances`.
-            seed: Of the orders.
-
-        Returns:
-            The value of every unit in every game.
-        """
-        return values_of_function(self, len(self.parameters[0]), chances, seed=seed)
-
-    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
-        """What pairs of units add together in the first game, beyond what each adds; mean over drawn masks.
-
-        Args:
-            seed: Of the masks.
-
-        Returns:
-            Symmetric, 0 on the diagonal.
-        """
+    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
+        """The value of every mask in the first game, without running the others."""
         w, b, u, c = (p[:, :1] if i == 0 else p[:1] for i, p in enumerate(self.parameters))
-        first = Network((w, b, u, c), self.centre[:1], self.scale[:1], self.sigmoid)
-        return interaction_index(
-            lambda masks: first(masks)[:, 0], len(w), n_masks=INTERACTION_MASKS, seed=seed
-        )
+        return Network((w, b, u, c), self.centre[:1], self.scale[:1], self.sigmoid)(masks)[:, 0]
 
 
 def fit_network(

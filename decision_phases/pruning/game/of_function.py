@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from decision_phases.pruning.game.exact import MOST_UNITS, exact_values
+from decision_phases.pruning.game.interactions import interaction_index
 from decision_phases.pruning.game.masks import all_masks, nested_masks
 from decision_phases.pruning.game.permutation import order_contributions
 from decision_phases.pruning.game.samplers import draw_orders
@@ -16,6 +18,50 @@ Predict = Callable[[Bool[np.ndarray, "mask unit"]], Float[np.ndarray, "mask colu
 
 N_ORDERS = 512
 """Orders drawn where masks cannot be enumerated: 256 and their reverses."""
+INTERACTION_MASKS = 256
+"""Masks over which interactions are averaged."""
+
+
+class ByAsking(ABC):
+    """A surrogate without a closed form: what units are worth is found by asking it for masks."""
+
+    @property
+    @abstractmethod
+    def n_units(self) -> int:
+        """Number of units."""
+
+    @abstractmethod
+    def __call__(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, "mask column"]:
+        """The value of every mask."""
+
+    @abstractmethod
+    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
+        """The value of every mask in the first game."""
+
+    def values(
+        self, chances: Float[np.ndarray, " others"], *, seed: int = 0
+    ) -> Float[np.ndarray, "unit column"]:
+        """The value of every unit: exactly up to 12 units, by drawn orders beyond.
+
+        Args:
+            chances: Of `size_chances`.
+            seed: Of the orders.
+
+        Returns:
+            The value of every unit in every game.
+        """
+        return values_of_function(self, self.n_units, chances, seed=seed)
+
+    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
+        """What pairs of units add together in the first game, beyond what each adds; mean over drawn masks.
+
+        Args:
+            seed: Of the masks.
+
+        Returns:
+            Symmetric, 0 on the diagonal.
+        """
+        return interaction_index(self.first, self.n_units, n_masks=INTERACTION_MASKS, seed=seed)
 
 
 def values_of_function(

@@ -83,25 +83,6 @@ def _network(
     return fit_network(masks, values, weights, training=training, seed=seed)
 
 
-def _ridge(
-    masks: Bool[np.ndarray, "mask unit"],
-    values: Float[np.ndarray, "mask column"],
-    weights: Float[np.ndarray, "mask column"] | None,
-    seed: int,
-) -> Fitted:
-    del seed  # nothing is drawn
-    return fit_ridge(masks, values, weights)
-
-
-def _trees(
-    masks: Bool[np.ndarray, "mask unit"],
-    values: Float[np.ndarray, "mask column"],
-    weights: Float[np.ndarray, "mask column"] | None,
-    seed: int,
-) -> Fitted:
-    return fit_trees(masks, values, weights, seed=seed)
-
-
 def _as_a_line(n_units: int) -> int:
     return n_terms(n_units, pairs=False)
 
@@ -120,7 +101,7 @@ SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
             ),
             Surrogate(
                 "ridge",
-                _ridge,
+                fit_ridge,
                 _as_a_line,
                 paired=True,
                 n_boot=50,
@@ -153,7 +134,7 @@ SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
             ),
             Surrogate(
                 "trees",
-                _trees,
+                fit_trees,
                 _as_a_line,
                 paired=False,
                 n_boot=20,

@@ -5,43 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from decision_phases.engine.maps import affine
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Affine, Array, Edit
 from decision_phases.models.block_list import block_prefix
 from decision_phases.models.loading import cast
-from decision_phases.repairs.contract import MapRepair, Task
+from decision_phases.repairs.contract import Task
 from decision_phases.repairs.fitting import fit_maps
-from decision_phases.repairs.linear import (
-    AFFINE,
-    DIAGONAL,
-    GHOST,
-    HADAMARD_DIAGONAL,
-    LINEAR_PATCH,
-    MEAN_BIAS,
-    RELATIVE_AFFINE,
-    RELATIVE_GHOST,
-)
+from decision_phases.repairs.linear import LINEAR
 from decision_phases.repairs.places import Place, places_of
 from decision_phases.repairs.trained.losses import LOSSES
 from decision_phases.repairs.trained.on_text import Prepared, TextTrained, compared
 from decision_phases.repairs.trained.student import Map, Residual, Student
-
-#: What a patch can start from.
-STARTS: Mapping[str, MapRepair] = MappingProxyType(
-    {
-        repair.name: repair
-        for repair in (
-            MEAN_BIAS, DIAGONAL, LINEAR_PATCH, HADAMARD_DIAGONAL, GHOST, AFFINE, RELATIVE_GHOST, RELATIVE_AFFINE
-        )
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +33,7 @@ class PatchRepair(TextTrained):
     whole vocabulary. Maps are kept in float32 at least, whatever the model's number format.
 
     Attributes:
-        start: The repair whose maps are trained further, a name in `STARTS`.
+        start: The repair whose maps are trained further, a name in `LINEAR`.
         start_windows: How many of the windows these are fitted to, evenly spaced; None for all. A closed form needs far
             fewer than training does.
     """
@@ -70,10 +51,10 @@ class PatchRepair(TextTrained):
         Raises:
             InputError: Saying what is missing.
         """
-        if self.start not in STARTS:
-            raise unknown_name("start", self.start, STARTS)
+        if self.start not in LINEAR:
+            raise unknown_name("start", self.start, LINEAR)
         super().check(task)
-        STARTS[self.start].check(self._starting(task))
+        LINEAR[self.start].check(self._starting(task))
         first = task.cut.earliest_layer or 0
         if LOSSES[self.loss].trajectory is not None and not compared(task.model, task.cut, first):
             msg = (
@@ -85,20 +66,20 @@ class PatchRepair(TextTrained):
     def prepare(self, task: Task) -> Prepared:
         """Fit the maps to start from and put them between the blocks; see `TextTrained.prepare`."""
         model, places = task.model, places_of(task.model, task.cut)
-        (fitted,) = fit_maps(self._starting(task), places, [STARTS[self.start]])
+        (fitted,) = fit_maps(self._starting(task), places, [LINEAR[self.start]])
         kind = torch.float64 if model.dtype == torch.float64 else torch.float32
         parameters: dict[str, Tensor] = {}
         entering: dict[int, list[Map]] = {}
         leaving: dict[int, list[Map]] = {}
         for number, (place, edit) in enumerate(zip(places, fitted, strict=True)):
             own = {
-                f"{number}.{name}": torch.tensor(array.data, dtype=kind, device=model.device).requires_grad_()
+                name: torch.tensor(array.data, dtype=kind, device=model.device).requires_grad_()
                 for name, array in _arrays(edit).items()
             }
-            parameters.update(own)
+            parameters.update({f"{number}.{name}": p for name, p in own.items()})
             where, layer = _between(place, model.n_layers)
             at = entering if where == "entering" else leaving
-            at.setdefault(layer, []).append(partial(_mapped, *own.values()))
+            at.setdefault(layer, []).append(partial(_mapped, **own))
 
         def edits() -> tuple[Edit, ...]:
             return tuple(
@@ -157,12 +138,9 @@ def _trained(edit: Edit, number: int, parameters: Mapping[str, Tensor]) -> Affin
     return Affine(found["weight"], found.get("bias"))
 
 
-def _mapped(weight: Tensor, *rest: Any) -> Residual:
-    """`x @ weight + bias`, computed in the map's number format; x comes last, the bias may be missing."""
-    *bias, x = rest
-    out: Tensor = x.to(weight.dtype) @ weight
-    out = out + bias[0] if bias else out
-    return out.to(x.dtype)
+def _mapped(x: Residual, *, weight: Tensor, bias: Tensor | None = None) -> Residual:
+    """A map as the engine runs it, in its own number format."""
+    return affine(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
 PATCH_DISTIL = PatchRepair(
