@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 
 from decision_phases.interventions import Intervention
 from decision_phases.pruning.criteria.units import Cut, Part, Unit, removal
 from decision_phases.pruning.screening import Screening
-from decision_phases.stats import wilson_interval
+from decision_phases.stats import bootstrap_ci, wilson_interval
+
+_COLUMNS = (
+    "strategy", "step", "removed", "cut", "seed", "margin", "margin_low", "margin_high", "accuracy", "accuracy_low",
+    "accuracy_high", "transition", "transition_low", "transition_high", "outcome", "cka", "cka_null_high",
+    "decision_similarity", "decision_agreement", "search_value", "margin_by_layer", "accuracy_by_layer", "parts",
+    "under", "parameters", "latency_ms", "peak_mib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +170,48 @@ class Step:
             margins=np.array(given.pop("margins"), dtype=np.float64),
             **given,
         )
+
+
+def step_table(steps: Sequence[Step]) -> pd.DataFrame:
+    """Steps as a table, one row each.
+
+    Args:
+        steps: The steps.
+
+    Returns:
+        Columns strategy, step, removed, cut, seed, margin, margin_low, margin_high, accuracy, accuracy_low,
+        accuracy_high, transition, transition_low, transition_high (intervals over questions), outcome, cka (debiased),
+        cka_null_high, decision_similarity, decision_agreement, search_value, margin_by_layer, accuracy_by_layer, parts,
+        under, parameters (removed), latency_ms, peak_mib; and one for each other metric.
+    """
+    rows = []
+    for step in steps:
+        row = step.to_dict()
+        low, high = row.pop("accuracy_ci")
+        first, last = row.pop("transition_ci") or (None, None)
+        cka, metrics = row.pop("cka"), row.pop("metrics")
+        for name in ("option_frequency", "screening"):
+            row.pop(name)
+        margin = bootstrap_ci(step.margins) if len(step.margins) > 1 else None
+        rows.append(
+            {
+                **row,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "margin_low": None if margin is None else float(margin.low),
+                "margin_high": None if margin is None else float(margin.high),
+                "transition_low": first,
+                "transition_high": last,
+                "cka": cka.get("debiased"),
+                "cka_null_high": cka.get("null_high"),
+                **metrics,
+            }
+        )
+    others = dict.fromkeys(name for step in steps for name in step.metrics if name not in _COLUMNS)
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, *others])
+    measured = dict.fromkeys(["margin_low", "margin_high", "latency_ms", "peak_mib", *others], "float64")
+    whole = ("step", "removed", "seed", "transition", "transition_low", "transition_high")
+    return table.astype({**dict.fromkeys(whole, "Int64"), **measured})
 
 
 def _plain(value: float) -> float | str | None:
