@@ -17,6 +17,7 @@ from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
 from decision_phases.repairs.contract import Job, Task
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.repair import source_of
+from decision_phases.repairs.walk import can_walk
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
 
@@ -276,14 +277,83 @@ def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_
     with monkeypatch.context() as here:
         here.setattr(type(tiny), "run_block", counted)
         together = fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
-    # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
-    assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]
+    # Until block 2, all in common; then on to block 4, the intact model and each repaired one.
+    assert ran == [0, 1, 2] * (len(ran) // 8) + [3, 4, *3 * [3]] * (len(ran) // 8)
     for name, found in zip(names, together, strict=True):
         alone = repair(tiny, cut, method=name, **FEW)
         assert [edit.layer for edit in found] == [edit.layer for edit in alone] == [2, 4]
         for edit, other in zip(found, alone, strict=True):
             for mine, its in zip(arrays_of(edit.value), arrays_of(other.value), strict=True):
                 np.testing.assert_allclose(mine, its, atol=1e-5)
+
+
+def test_repairs_under_something_else_run_what_they_share_once(tiny, monkeypatch):
+    """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
+    cut, names, ran = skip(2, 4), ["mean_bias", "diagonal", "ghost"], []
+    run_block = type(tiny).run_block
+
+    def counted(self, layer, *given, **how):
+        ran.append(layer)
+        return run_block(self, layer, *given, **how)
+
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW), base=scale("mlp_out", 5, 2.0))
+    with monkeypatch.context() as here:
+        here.setattr(type(tiny), "run_block", counted)
+        fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
+    # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
+    assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "bloom", "falcon", "mamba"])
+@pytest.mark.parametrize("cut", [skip(1, 3), skip(0, 2, 3, 5)], ids=str)
+def test_walking_from_place_to_place_fits_what_running_anew_fits(family, cut, model_of, monkeypatch):
+    model = model_of(family)
+    names = ["mean_bias", "relative_affine", "hadamard_diagonal"]
+    source = source_of(model, seed=0, **FEW)
+    assert len({len(window) for window in source.data.sequences}) > 1  # or nothing is padded
+    task = Task(model, cut, source)
+    places, repairs = places_of(model, cut), [REPAIRS[name] for name in names]
+    assert can_walk(task, places, 3)
+    walked = fit_all(task, places, repairs)
+    monkeypatch.setattr("decision_phases.repairs.fitting.can_walk", lambda *_: False)
+    for mine, anew in zip(walked, fit_all(task, places, repairs), strict=True):
+        assert [(edit.site, edit.layer) for edit in mine] == [(edit.site, edit.layer) for edit in anew]
+        for place, other in zip(mine.fit.places, anew.fit.places, strict=True):
+            assert place.error_before == pytest.approx(other.error_before, rel=1e-4)
+            assert place.error_after == pytest.approx(other.error_after, rel=1e-3)
+        for edit, other in zip(mine, anew, strict=True):
+            for a, b in zip(arrays_of(edit.value), arrays_of(other.value), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["hadamard_diagonal", "linear_patch"])
+def test_a_channel_that_holds_rounding_only_is_left_alone(name):
+    """A stream whose channels add up to nothing, as behind a layer norm: its first rotated channel is rounding."""
+    x = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    x = x - x.mean(dim=1, keepdim=True)
+    y = x + 0.1 * torch.randn(200, 32, generator=torch.Generator().manual_seed(1)) + 1
+    H = hadamard(32)
+    assert 0 < np.abs(x.numpy() @ H[:, 0]).max() < 1e-5
+    weight = fitted(REPAIRS[name], x, y).value.weight.data
+    np.testing.assert_allclose(H[:, 0] @ weight @ H[:, 0], 1.0, atol=1e-6)
+    assert np.abs(weight).max() < 2
+
+
+def test_what_cannot_be_walked(tiny, model_of, monkeypatch):
+    cut = skip(2, 4)
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW))
+    assert can_walk(task, places_of(tiny, cut), 1)
+    for changed in (
+        replace(task, sequential=False),
+        replace(task, base=scale("mlp_out", 5, 2.0)),
+        replace(task, cut=skip(2) + skip(4, part="mlp")),
+        replace(task, cut=skip(2, 3)),
+    ):
+        assert not can_walk(changed, places_of(tiny, changed.cut), 1)
+    rwkv = model_of("rwkv")
+    assert not can_walk(replace(task, model=rwkv), places_of(rwkv, cut), 1)
+    monkeypatch.setattr("decision_phases.repairs.walk.MEMORY_BUDGET", 1000)
+    assert not can_walk(task, places_of(tiny, cut), 1)
 
 
 def arrays_of(value):
