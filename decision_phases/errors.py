@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 
 
 class DecisionPhasesError(Exception):
@@ -70,4 +71,21 @@ def check_numbers(
     ]
     if wrong:
         msg = f"{what} has a setting out of range: {'; '.join(wrong)}"
+        raise InputError(msg)
+
+
+def check_confidence(confidence: object) -> None:
+    """Refuse what is no nominal coverage of an interval, and no level of a certificate.
+
+    Args:
+        confidence: What was given.
+
+    Raises:
+        InputError: Unless it is a number above 0 and below 1.
+
+    Example:
+        >>> check_confidence(0.95)
+    """
+    if not (isinstance(confidence, Real) and 0 < float(confidence) < 1):
+        msg = f"confidence={confidence!r}: give a share above 0 and below 1, such as 0.95 for 95 in 100"
         raise InputError(msg)

@@ -10,7 +10,7 @@ import numpy as np
 
 from decision_phases.engine import Store, as_store
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.contract import Criterion, Request
@@ -138,9 +138,7 @@ def rank(
     if not names or len(set(names)) != len(names):
         msg = f"criteria are named {names}; give at least one, each once and with its own name"
         raise InputError(msg)
-    if not 0 < confidence < 1:
-        msg = f"confidence={confidence}: an interval covers a share above 0 and below 1, such as 0.95"
-        raise InputError(msg)
+    check_confidence(confidence)
     check_variant(access, base)
     if reference is not None:
         check_variant(access, reference)
