@@ -11,7 +11,7 @@ from decision_phases.engine import texts as as_texts
 from decision_phases.errors import InputError, UntrustedError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
-from decision_phases.pruning.checks import check_request, parts_of, with_controls
+from decision_phases.pruning.checks import all_names, check_request, parts_of, with_controls
 from decision_phases.pruning.criteria.data import Texts, text_data
 from decision_phases.pruning.curves import Curves
 from decision_phases.pruning.ground import Known
@@ -124,7 +124,7 @@ def prune(
         ('margin', 'random', 'deepest')
     """
     access, timed = as_model(model), find_timing(timing)
-    names = with_controls([by] if isinstance(by, str) else list(by), wanted=controls)
+    names = with_controls(all_names(by), wanted=controls)
     if not names:
         msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
         raise InputError(msg)

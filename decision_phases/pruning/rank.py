@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -168,8 +168,8 @@ def rank(
     return ranked[0] if isinstance(by, str | Criterion) else Rankings(tuple(ranked))
 
 
-def _listed(by: str | Criterion | Sequence[str | Criterion]) -> Sequence[str | Criterion]:
-    return [by] if isinstance(by, str | Criterion) else by
+def _listed(by: object) -> list[object]:
+    return list(by) if isinstance(by, Iterable) and not isinstance(by, str) else [by]
 
 
 def _within(units: tuple[Unit, ...], model: ModelAccess, layers: Collection[int] | None) -> tuple[Unit, ...]:

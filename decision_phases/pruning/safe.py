@@ -16,7 +16,7 @@ from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
 from decision_phases.pruning.budget import Budget
-from decision_phases.pruning.checks import check_request, parts_of
+from decision_phases.pruning.checks import check_request, one_name, parts_of
 from decision_phases.pruning.prune import prune_one
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
@@ -250,8 +250,8 @@ def safe_cut(
         The certified cut, with every test that was made.
 
     Raises:
-        InputError: If the numbers are out of range, there are too few questions for any certificate, or all questions
-            would choose and test.
+        InputError: If the numbers are out of range, `by` is not the name of one strategy, there are too few questions
+            for any certificate, or all questions would choose and test.
 
     Example:
         >>> safe = safe_cut("tiny-gpt2", "facts", max_drop=0.2, by="deepest", up_to=2)
@@ -268,7 +268,7 @@ def safe_cut(
     if split is None:
         msg = "split=None would test on the questions that chose, and certify nothing; give a share, such as 0.4"
         raise InputError(msg)
-    if find_strategy(by).search == "random":
+    if find_strategy(one_name(by)).search == "random":
         msg = (
             f"{by!r} draws several orders, of which none can be tested alone; give a strategy with one order"
         )

@@ -14,6 +14,7 @@ from decision_phases.interventions import skip
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
 from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one, safe_cut
 from decision_phases.pruning.criteria.data import text_data
+from decision_phases.pruning.criteria.registry import CRITERIA
 from decision_phases.pruning.prune import divide, gather, make_setting
 from decision_phases.readout import ask, find_phases, read
 from decision_phases.tasks import questions as as_set
@@ -295,6 +296,10 @@ def test_as_many_windows_choose_and_measure_as_asked_for(tiny, facts, monkeypatc
         ({"up_to": 2, "draws": 0}, "0 random draws"),
         ({"by": "margins"}, "margin"),
         ({"by": []}, "no strategy is asked for; give by="),
+        ({"by": None}, "by=None names no strategy; give a text"),
+        ({"by": ["margin", 3]}, "by=3 names no strategy"),
+        ({"by": CRITERIA["kl"]}, "searched by under its name: give 'kl:one_shot' or 'kl:iterative'"),
+        ({"by": [replace(CRITERIA["kl"], protect_first=1)]}, "the criterion kl has settings of its own"),
         ({"split": 0.0}, "split 0.0"),
         ({"by": "sleb", "texts": "pydoc", "window": 1}, "window"),
         ({"by": "sleb", "texts": "pydoc", "limit": 0}, "limit"),
