@@ -12,6 +12,7 @@ from decision_phases.engine import Store, as_store
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.contract import Criterion, Request
 from decision_phases.pruning.criteria.data import Data, Texts, question_data, text_data
@@ -175,11 +176,12 @@ def _listed(by: object) -> list[object]:
 def _within(units: tuple[Unit, ...], model: ModelAccess, layers: Collection[int] | None) -> tuple[Unit, ...]:
     if layers is None:
         return units
-    for layer in layers:
+    wanted = set(listed_layers(layers))
+    for layer in wanted:
         model.check_layer(layer)
-    found = tuple(unit for unit in units if set(unit.layers) <= set(layers))
+    found = tuple(unit for unit in units if set(unit.layers) <= wanted)
     if not found:
-        msg = f"no unit that could be ranked lies within layers {sorted(layers)}; give more layers"
+        msg = f"no unit that could be ranked lies within layers {sorted(wanted)}; give more layers"
         raise InputError(msg)
     return found
 
