@@ -19,7 +19,7 @@ from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import STRATEGIES, find_strategy
+from decision_phases.pruning.strategies import STRATEGIES, find_strategy, searched_by
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -56,6 +56,7 @@ def prune(
     questions: Questions,
     *,
     by: str | Sequence[str] = "margin",
+    search: str | None = None,
     up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
     split: float | None = 0.5,
@@ -86,6 +87,8 @@ def prune(
         by: Names in `STRATEGIES`; or a criterion, an objective or a strategy and how to search by it ("kl:iterative",
             "block_influence:window", "margin:beam", "sleb:swaps"), and behind that what to remove
             ("margin:greedy:attention").
+        search: How to search by all of them that do not say it themselves, a name in `SEARCHES`: "one_shot",
+            "iterative" and "window" go by criteria, "greedy" and "beam" by objectives, "swaps" by either.
         up_to: Most units to remove; or "30%", a share of the model's parameters; or a `Budget`.
         protect: Layers never touched; the first and the last by default.
         split: Share of the questions that choose; the others measure. None uses all for both, and says so.
@@ -122,9 +125,11 @@ def prune(
         >>> curves = prune("tiny-gpt2", as_set("facts", limit=40), by="margin", up_to=2, draws=1)
         >>> curves.strategies
         ('margin', 'random', 'deepest')
+        >>> prune("tiny-gpt2", as_set("facts", limit=40), by="kl", search="iterative", up_to=1, draws=1).strategies
+        ('kl:iterative', 'random', 'deepest')
     """
     access, timed = as_model(model), find_timing(timing)
-    names = with_controls(all_names(by), wanted=controls)
+    names = with_controls(searched_by(all_names(by), search), wanted=controls)
     if not names:
         msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
         raise InputError(msg)
@@ -146,10 +151,10 @@ def prune(
             text_data(access, half, window=window, limit=limit, seed=seed)  # refuses what does not fit
     made: list[Curves] = []
     known: Known = {}
-    for search, evaluation in divided:
+    for asked, evaluation in divided:
         setting = make_setting(
             access,
-            search,
+            asked,
             evaluation,
             up_to=up_to,
             protect=protect,
