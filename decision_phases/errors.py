@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 
 
 class DecisionPhasesError(Exception):
@@ -24,12 +25,12 @@ class MissingPackageError(DecisionPhasesError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
 
 
-def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
+def unknown_name(kind: str, given: object, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not known, with the near ones suggested.
 
     Args:
         kind: What the name names, in the singular ("strategy", "model").
-        given: The name as it was given.
+        given: The name as it was given, or what was given in its place.
         known: Every valid name.
 
     Returns:
@@ -40,7 +41,7 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
         "unknown scoring 'leter'; did you mean 'letter'? Known: cloze, letter."
     """
     names = sorted(known)
-    near = get_close_matches(given, names, n=3, cutoff=0.5)
+    near = get_close_matches(given, names, n=3, cutoff=0.5) if isinstance(given, str) else []
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     return InputError(f"unknown {kind} {given!r}{hint} Known: {', '.join(names)}.")
 
@@ -70,4 +71,21 @@ def check_numbers(
     ]
     if wrong:
         msg = f"{what} has a setting out of range: {'; '.join(wrong)}"
+        raise InputError(msg)
+
+
+def check_confidence(confidence: object) -> None:
+    """Refuse what is no nominal coverage of an interval, and no level of a certificate.
+
+    Args:
+        confidence: What was given.
+
+    Raises:
+        InputError: Unless it is a number above 0 and below 1.
+
+    Example:
+        >>> check_confidence(0.95)
+    """
+    if not (isinstance(confidence, Real) and 0 < float(confidence) < 1):
+        msg = f"confidence={confidence!r}: give a share above 0 and below 1, such as 0.95 for 95 in 100"
         raise InputError(msg)

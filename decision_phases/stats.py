@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from scipy import stats
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 
 BATCH_CELLS = 4_000_000
 """Resampled values held at a time by the bootstrap: 32 MB in double precision."""
@@ -103,7 +103,7 @@ def bootstrap_ci(
         seed: Of the resamples.
 
     Raises:
-        InputError: With fewer than two questions, or where only some questions are NaN.
+        InputError: With fewer than two questions, where only some questions are NaN, or if the confidence is no share.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), §13.3 and §14.3;
         ``scipy.stats.bootstrap``.
@@ -113,6 +113,7 @@ def bootstrap_ci(
         >>> bool(interval.low < interval.estimate < interval.high)
         True
     """
+    check_confidence(confidence)
     n = len(values)
     if n < 2:
         raise InputError(f"{n} question(s) given; an interval over questions needs at least two.")
@@ -180,7 +181,8 @@ def paired_difference(
     taken anew from ``N_FINE`` patterns. That keeps the level: both are valid, and the second is drawn by itself.
 
     Raises:
-        InputError: If the lengths differ, a value is NaN, or there are fewer than two questions.
+        InputError: If the lengths differ, a value is NaN, there are fewer than two questions, or the confidence is no
+            share.
 
     Source: ``scipy.stats.permutation_test`` with ``permutation_type="samples"``.
 
@@ -229,7 +231,7 @@ def wilson_interval(
     NaN counts (removed layers) stay NaN.
 
     Raises:
-        InputError: If n is not positive, or a count is not a whole number from 0 to n.
+        InputError: If n is not positive, a count is not a whole number from 0 to n, or the confidence is no share.
 
     Source: Wilson (1927); ``scipy.stats.binomtest(...).proportion_ci(method="wilson")``.
 
@@ -238,6 +240,7 @@ def wilson_interval(
         >>> f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
         '0.80 [0.49, 0.94]'
     """
+    check_confidence(confidence)
     counts = np.asarray(successes, dtype=np.float64)
     known = counts[~np.isnan(counts)]
     if (

@@ -10,6 +10,7 @@ from decision_phases.engine import evaluate
 from decision_phases.engine.capture import CaptureObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Captured, Intervention, check_position, patch
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess
 from decision_phases.tasks import EncodedQuestions
 
@@ -67,7 +68,7 @@ def cells_of(
     for position in positions:
         check_position(position)
     gone = set(under.removed_blocks)
-    for layer in layers or ():
+    for layer in () if layers is None else listed_layers(layers):
         model.check_layer(layer)
         if layer in gone:
             msg = f"layer {layer} is removed by {under}; leave it out of layers="

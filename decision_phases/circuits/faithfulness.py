@@ -15,7 +15,7 @@ from decision_phases.circuits.ablation import Ablation, check_ablation, make_abl
 from decision_phases.circuits.circuit import Circuit, components_of
 from decision_phases.engine import Store, evaluate
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError, check_confidence, unknown_name
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.readout import Final, ask, metrics
@@ -93,8 +93,9 @@ class Faithfulness:
             Its ends; NaN if whole is not told from empty, for a share of what may be nothing may be anything.
 
         Raises:
-            InputError: If it is neither.
+            InputError: If it is neither, or the confidence is no share.
         """
+        check_confidence(confidence)
         if of not in _SHARES:
             raise unknown_name("share", of, _SHARES)
         weights = resample_weights(len(self.whole), n_boot, seed=self.seed)

@@ -22,12 +22,13 @@ from decision_phases.cli.show import comparison, result
     metavar="NAME,NAME",
     help="Strategies, as listed by `decision-phases prune --help`; several with commas.",
 )
+@options.search
 @options.texts
 @options.searching
 @options.measuring
 @whole_job
 @click.pass_context
-def compare(ctx: click.Context, /, by: str, **_: Any) -> None:
+def compare(ctx: click.Context, /, by: str, search: str | None, **_: Any) -> None:
     """Compare strategies under one budget: how long accuracy lasts, and whether that is more than random cuts give.
 
     As `decision-phases prune`, with comparison.json and comparison.parquet beside: the area under accuracy against
@@ -45,7 +46,7 @@ def compare(ctx: click.Context, /, by: str, **_: Any) -> None:
 
     Folder, report and Ctrl-C are as in `decision-phases run`.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
-    settings = settings_from(ctx, strategies_in(by, controls=True), compare=True)
+    settings = settings_from(ctx, strategies_in(by, search, controls=True), compare=True)
     folder = do(ctx, settings, ctx.params["out"])
     from decision_phases.store import read_json
 

@@ -285,6 +285,13 @@ texts = setting(
     "[default: the questions that choose]",
 )
 
+search = click.option(
+    "--search",
+    metavar="NAME",
+    help="How to search by all strategies that do not say it themselves: one_shot, iterative or window (criteria), "
+    "greedy or beam (objectives), or swaps.  [default: each its own way]",
+)
+
 searching = together(
     setting(
         "--objective",

@@ -19,6 +19,7 @@ from decision_phases.cli.run import finish, whole_job
     metavar="NAME,NAME",
     help="Strategies, as listed above; several with commas.",
 )
+@options.search
 @click.option(
     "--no-controls",
     is_flag=True,
@@ -28,7 +29,7 @@ from decision_phases.cli.run import finish, whole_job
 @options.searching
 @whole_job
 @click.pass_context
-def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
+def prune(ctx: click.Context, /, by: str, search: str | None, no_controls: bool, **_: Any) -> None:
     """Remove blocks one after the other by chosen strategies, beside random and deepest as controls.
 
     \b
@@ -65,17 +66,19 @@ def prune(ctx: click.Context, /, by: str, no_controls: bool, **_: Any) -> None:
       decision-phases prune --by margin --protect 0,1,29 --draws 10
       decision-phases prune --by within_decisive --split none --no-controls
       decision-phases prune --by margin,block_influence,sleb --texts pydoc --up-to 6
+      decision-phases prune --by kl,taylor,cka --search iterative --up-to 4
 
     Folder, report and Ctrl-C are as in `decision-phases run`.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
-    finish(ctx, strategies_in(by, controls=not no_controls))
+    finish(ctx, strategies_in(by, search, controls=not no_controls))
 
 
-def strategies_in(by: str, *, controls: bool) -> tuple[str, ...]:
+def strategies_in(by: str, search: str | None = None, *, controls: bool) -> tuple[str, ...]:
     """The strategies that were typed.
 
     Args:
         by: Names with commas between them.
+        search: How to search by those that do not say it themselves.
         controls: Whether to add what no curve should be without.
 
     Returns:
@@ -83,11 +86,12 @@ def strategies_in(by: str, *, controls: bool) -> tuple[str, ...]:
 
     Raises:
         BadParameter: If there are none.
-        InputError: If there is none of a name.
+        InputError: If there is none of a name, or it does not go with the search.
     """
     from decision_phases.pruning.checks import with_controls
+    from decision_phases.pruning.strategies import searched_by
 
     wanted = names_in(by)
     if not wanted:
         raise click.BadParameter("names no strategy.", param_hint="--by")
-    return tuple(with_controls(wanted, wanted=controls))
+    return tuple(with_controls(searched_by(wanted, search), wanted=controls))

@@ -15,6 +15,7 @@ from decision_phases.engine.inputs import Inputs
 from decision_phases.engine.observers import Collector, Observer, ReadRows, Reads
 from decision_phases.errors import InputError
 from decision_phases.interventions import Captured, Intervention
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess
 from decision_phases.tasks import TokenSequence
 
@@ -113,7 +114,7 @@ def capture(
         InputError: If a site, layer or position does not exist.
     """
     gone = under.removed_blocks if under else ()
-    every = [k for k in range(model.n_layers) if k not in gone] if layers is None else layers
+    every = [k for k in range(model.n_layers) if k not in gone] if layers is None else listed_layers(layers)
     if not sites or not len(every):
         msg = "nothing is to be captured; name at least one site and one layer"
         raise InputError(msg)

@@ -13,7 +13,7 @@ import torch
 
 from decision_phases.engine import Store, evaluate
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.hierarchy.comparison import SpaceComparison, SpaceComparisons
 from decision_phases.hierarchy.observe import SpaceObserver, local_to
 from decision_phases.hierarchy.reference import Reference, ReferenceObserver
@@ -164,9 +164,7 @@ def compare_spaces(
         )
         raise InputError(msg)
     variants = _named(under)
-    if not 0 < confidence < 1:
-        msg = f"confidence={confidence}: an interval covers a share above 0 and below 1, such as 0.95"
-        raise InputError(msg)
+    check_confidence(confidence)
     data = _data(access, questions, texts, window=window, limit=limit, seed=seed, settings=settings)
     sequences = read_at(data, positions)
     cells = np.repeat(data.groups, [len(s.read) for s in sequences])

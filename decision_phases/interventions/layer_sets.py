@@ -1,11 +1,39 @@
-"""Sets of layers as text: `{5..8, 12}` to print, `5-8,12` to type."""
+"""Sets of layers: as they are given, and as text, `{5..8, 12}` to print, `5-8,12` to type."""
 
+import operator
 import re
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 from decision_phases.errors import InputError
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+
+
+def listed_layers(given: object, name: str = "layers") -> tuple[int, ...]:
+    """Return layers that were given as a collection; whether there are such layers is not asked.
+
+    Args:
+        given: Integers of any integer type, in anything that can be gone through.
+        name: What they were given as, for the error.
+
+    Returns:
+        The layers, in the order given.
+
+    Raises:
+        InputError: If it is a single layer or a text, or something in it is no integer.
+
+    Example:
+        >>> listed_layers(range(2, 4))
+        (2, 3)
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{name}={given!r} is no collection of layers; give one, such as {name}=[2, 3].")
+    layers = tuple(given)
+    for layer in layers:
+        if isinstance(layer, bool) or not isinstance(layer, SupportsIndex):
+            raise InputError(f"{name} has {layer!r} in it, which is no integer; give such as {name}=[2, 3].")
+    return tuple(operator.index(layer) for layer in layers)
 
 
 def layer_runs(layers: Iterable[int]) -> tuple[tuple[int, ...], ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from decision_phases.engine import Batch, Collector, Inputs, Observer, Reads, Store, evaluate
 from decision_phases.engine.observers import ReadRows
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
 from decision_phases.lenses.specifications import Specification, SpecificationCurve
 from decision_phases.models import ModelAccess, as_model
@@ -78,7 +78,7 @@ def specification_curve(
         All estimates, with `.to_pandas()` and `.plot()`.
 
     Raises:
-        InputError: If questions, model, lens and intervention do not fit, before anything runs.
+        InputError: If questions, model, lens, intervention and confidence do not fit, before anything runs.
 
     Source: Simonsohn, Simmons and Nelson, Specification curve analysis (Nature Human Behaviour, 2020).
 
@@ -87,6 +87,7 @@ def specification_curve(
         >>> len(curve), curve.share_found
         (32, 0.0)
     """
+    check_confidence(confidence)
     access = as_model(model)
     encoded = ask(access, questions, **settings)
     variant = under or Intervention()

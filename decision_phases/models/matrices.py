@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import Intervention
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models.access import ModelAccess
 from decision_phases.models.parts import PARTS, part_parameters
 
@@ -224,7 +225,8 @@ def chosen_matrices(
         Layer → its matrices; without layers that have none.
 
     Raises:
-        InputError: If a layer is out of range or removed, there is no such matrix, or one cannot be replaced.
+        InputError: If layers are no collection, one is out of range or removed, there is no such matrix, or one cannot
+            be replaced.
 
     Example:
         >>> from decision_phases.interventions import skip
@@ -237,7 +239,7 @@ def chosen_matrices(
     if layers is None:
         chosen = [layer for layer in range(model.n_layers) if layer not in gone]
     else:
-        chosen = sorted({int(layer) for layer in layers})
+        chosen = sorted(set(listed_layers(layers)))
         for layer in chosen:
             model.check_layer(layer)
         if gone & set(chosen):

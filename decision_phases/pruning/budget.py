@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from decision_phases.errors import InputError
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess
 from decision_phases.models.parts import part_parameters
 from decision_phases.pruning.criteria.units import PARTS, Unit, units_of
@@ -156,7 +157,7 @@ def check_budget(
         >>> check_budget(load("tiny-gpt2", quiet=True), up_to=2)
         (1, 2, 3, 4)
     """
-    kept = (0, model.n_layers - 1) if protect is None else tuple(protect)
+    kept = (0, model.n_layers - 1) if protect is None else listed_layers(protect, "protect")
     for layer in kept:
         model.check_layer(layer)
     candidates = tuple(layer for layer in range(model.n_layers) if layer not in kept)

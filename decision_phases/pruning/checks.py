@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess
+from decision_phases.pruning.criteria.contract import Criterion
 from decision_phases.pruning.criteria.data import Texts
-from decision_phases.pruning.criteria.registry import find_criterion
+from decision_phases.pruning.criteria.registry import CRITERIA, find_criterion
 from decision_phases.pruning.criteria.units import units_of
 from decision_phases.pruning.objectives import Objective, find_objective
 from decision_phases.pruning.orders import SEARCHES
@@ -16,6 +17,57 @@ from decision_phases.pruning.strategies import CONTROLS, STRATEGIES, find_strate
 from decision_phases.pruning.strategy import Strategy
 from decision_phases.pruning.timing import Timing, check_timing
 from decision_phases.tasks import TextSet
+
+
+def one_name(given: object) -> str:
+    """The name of a strategy.
+
+    Args:
+        given: What was given as such.
+
+    Returns:
+        The name; whether there is such a strategy is not asked.
+
+    Raises:
+        InputError: If it is no text; a criterion is told how it is named.
+
+    Example:
+        >>> one_name("margin")
+        'margin'
+    """
+    if isinstance(given, str):
+        return given
+    if not isinstance(given, Criterion):
+        msg = f"by={given!r} names no strategy; give a text, such as 'margin' or 'kl:iterative'"
+    elif CRITERIA.get(given.name) == given:
+        msg = f"a criterion is searched by under its name: give '{given.name}:one_shot' or '{given.name}:iterative'"
+    else:
+        msg = (
+            f"the criterion {given.name} has settings of its own, and strategies go by names in CRITERIA; rank by it "
+            "(dp.rank) and remove what ranks lowest (.cut)"
+        )
+    raise InputError(msg)
+
+
+def all_names(given: object) -> list[str]:
+    """The names of strategies, one or several.
+
+    Args:
+        given: A name, or names.
+
+    Returns:
+        The names in the order given.
+
+    Raises:
+        InputError: If something among them is no text.
+
+    Example:
+        >>> all_names("margin"), all_names(("margin", "kl"))
+        (['margin'], ['margin', 'kl'])
+    """
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return [one_name(one) for one in given]
+    return [one_name(given)]
 
 
 def with_controls(names: Iterable[str], *, wanted: bool = True) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.stats import Interval, resample_weights
 
 
@@ -58,13 +58,14 @@ def normalised_area(
         in every resample: then there is nothing to lose.
 
     Raises:
-        InputError: If there is no question or no step.
+        InputError: If there is no question or no step, or the confidence is no share.
 
     Example:
         >>> right = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
         >>> float(normalised_area(right, 0.0).estimate)
         0.5
     """
+    check_confidence(confidence)
     if not right.size:
         msg = f"right answers of shape {right.shape} [step, question]; give at least one of each"
         raise InputError(msg)

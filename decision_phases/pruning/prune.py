@@ -11,7 +11,7 @@ from decision_phases.engine import texts as as_texts
 from decision_phases.errors import InputError, UntrustedError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
-from decision_phases.pruning.checks import check_request, parts_of, with_controls
+from decision_phases.pruning.checks import all_names, check_request, parts_of, with_controls
 from decision_phases.pruning.criteria.data import Texts, text_data
 from decision_phases.pruning.curves import Curves
 from decision_phases.pruning.ground import Known
@@ -20,7 +20,7 @@ from decision_phases.pruning.orders import choose
 from decision_phases.pruning.savings import Savings
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import STRATEGIES, find_strategy
+from decision_phases.pruning.strategies import STRATEGIES, find_strategy, searched_by
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -57,6 +57,7 @@ def prune(
     questions: Questions,
     *,
     by: str | Sequence[str] = "margin",
+    search: str | None = None,
     up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
     split: float | None = 0.5,
@@ -87,9 +88,8 @@ def prune(
         by: Names in `STRATEGIES`; or a criterion, an objective or a strategy and how to search by it ("kl:iterative",
             "block_influence:window", "margin:beam", "sleb:swaps"), and behind that what to remove
             ("margin:greedy:attention").
-        up_to: Most units to remove; or "30%", a share of the model's parameters; or "20% latency" or "20% memory", a
-            share of the time or of the peak memory of a forward pass as measured here, every unit counting with what
-            its kind saves; or a `Budget`.
+    savings: Savings | None = None
+    for asked, evaluation in divided:
         protect: Layers never touched; the first and the last by default.
         split: Share of the questions that choose; the others measure. None uses all for both, and says so.
         splits: Choose and measure again on so many splits in all, by the seeds that follow `seed`; the others are in
@@ -125,9 +125,11 @@ def prune(
         >>> curves = prune("tiny-gpt2", as_set("facts", limit=40), by="margin", up_to=2, draws=1)
         >>> curves.strategies
         ('margin', 'random', 'deepest')
+        >>> prune("tiny-gpt2", as_set("facts", limit=40), by="kl", search="iterative", up_to=1, draws=1).strategies
+        ('kl:iterative', 'random', 'deepest')
     """
     access, timed = as_model(model), find_timing(timing)
-    names = with_controls([by] if isinstance(by, str) else list(by), wanted=controls)
+    names = with_controls(searched_by(all_names(by), search), wanted=controls)
     if not names:
         msg = f"no strategy is asked for; give by= one or more of {', '.join(STRATEGIES)}"
         raise InputError(msg)
@@ -150,10 +152,10 @@ def prune(
     made: list[Curves] = []
     known: Known = {}
     savings: Savings | None = None
-    for search, evaluation in divided:
+    for asked, evaluation in divided:
         setting = make_setting(
             access,
-            search,
+            asked,
             evaluation,
             up_to=up_to,
             protect=protect,

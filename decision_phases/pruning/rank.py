@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from decision_phases.engine import Store, as_store
 from decision_phases.engine.lower import check_variant
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.contract import Criterion, Request
 from decision_phases.pruning.criteria.data import Data, Texts, question_data, text_data
@@ -138,9 +139,7 @@ def rank(
     if not names or len(set(names)) != len(names):
         msg = f"criteria are named {names}; give at least one, each once and with its own name"
         raise InputError(msg)
-    if not 0 < confidence < 1:
-        msg = f"confidence={confidence}: an interval covers a share above 0 and below 1, such as 0.95"
-        raise InputError(msg)
+    check_confidence(confidence)
     check_variant(access, base)
     if reference is not None:
         check_variant(access, reference)
@@ -170,18 +169,19 @@ def rank(
     return ranked[0] if isinstance(by, str | Criterion) else Rankings(tuple(ranked))
 
 
-def _listed(by: str | Criterion | Sequence[str | Criterion]) -> Sequence[str | Criterion]:
-    return [by] if isinstance(by, str | Criterion) else by
+def _listed(by: object) -> list[object]:
+    return list(by) if isinstance(by, Iterable) and not isinstance(by, str) else [by]
 
 
 def _within(units: tuple[Unit, ...], model: ModelAccess, layers: Collection[int] | None) -> tuple[Unit, ...]:
     if layers is None:
         return units
-    for layer in layers:
+    wanted = set(listed_layers(layers))
+    for layer in wanted:
         model.check_layer(layer)
-    found = tuple(unit for unit in units if set(unit.layers) <= set(layers))
+    found = tuple(unit for unit in units if set(unit.layers) <= wanted)
     if not found:
-        msg = f"no unit that could be ranked lies within layers {sorted(layers)}; give more layers"
+        msg = f"no unit that could be ranked lies within layers {sorted(wanted)}; give more layers"
         raise InputError(msg)
     return found
 

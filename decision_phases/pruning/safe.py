@@ -12,11 +12,11 @@ from jaxtyping import Bool
 from scipy import stats
 
 from decision_phases.engine import Store
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
 from decision_phases.pruning.budget import Budget
-from decision_phases.pruning.checks import check_request, parts_of
+from decision_phases.pruning.checks import check_request, one_name, parts_of
 from decision_phases.pruning.prune import prune_one
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
@@ -101,10 +101,14 @@ def questions_needed(max_drop: float, confidence: float) -> int:
     Returns:
         The number.
 
+    Raises:
+        InputError: If the confidence is no share.
+
     Example:
         >>> questions_needed(0.02, 0.95)
         149
     """
+    check_confidence(confidence)
     n = int(
         np.ceil(np.log(1 - confidence) / np.log1p(-max_drop))
     )  # (1 − max_drop)ⁿ is the chance of no loss at all
@@ -194,7 +198,11 @@ def certify(
 
     Returns:
         (lost, won, p-value) of each step tested; all but possibly the last are certified.
+
+    Raises:
+        InputError: If the confidence is no share.
     """
+    check_confidence(confidence)
     found = []
     for row in after:
         lost, won = int((intact & ~row).sum()), int((~intact & row).sum())
@@ -242,15 +250,16 @@ def safe_cut(
         The certified cut, with every test that was made.
 
     Raises:
-        InputError: If the numbers are out of range, there are too few questions for any certificate, or all questions
-            would choose and test.
+        InputError: If the numbers are out of range, `by` is not the name of one strategy, there are too few questions
+            for any certificate, or all questions would choose and test.
 
     Example:
         >>> safe = safe_cut("tiny-gpt2", "facts", max_drop=0.2, by="deepest", up_to=2)
         >>> safe.n_evaluation, len(safe.layers) <= 2
         (192, True)
     """
-    if not (1e-6 <= max_drop < 1 and 0 < confidence <= MOST_CONFIDENCE):
+    check_confidence(confidence)
+    if not (1e-6 <= max_drop < 1 and confidence <= MOST_CONFIDENCE):
         msg = (
             f"max_drop={max_drop} and confidence={confidence} given; give a drop from 1e-6 to 1, such as 0.02, and a "
             f"confidence above 0 and at most {MOST_CONFIDENCE}, such as 0.95"
@@ -259,7 +268,7 @@ def safe_cut(
     if split is None:
         msg = "split=None would test on the questions that chose, and certify nothing; give a share, such as 0.4"
         raise InputError(msg)
-    if find_strategy(by).search == "random":
+    if find_strategy(one_name(by)).search == "random":
         msg = (
             f"{by!r} draws several orders, of which none can be tested alone; give a strategy with one order"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -10,7 +10,7 @@ from decision_phases.errors import InputError, unknown_name
 from decision_phases.pruning.criteria.registry import CRITERIA, find_criterion
 from decision_phases.pruning.criteria.units import PARTS
 from decision_phases.pruning.objectives import OBJECTIVES
-from decision_phases.pruning.orders import SEARCHES
+from decision_phases.pruning.orders import SEARCHES, Search
 from decision_phases.pruning.strategy import Strategy
 
 _ONE_SHOT = (
@@ -143,8 +143,52 @@ def find_strategy(name: str) -> Strategy:
     return found
 
 
+def searched_by(names: Iterable[str], search: str | None) -> list[str]:
+    """Names with how to search behind those that do not say it themselves.
+
+    Those that do are names with a colon, ways of searching ("beam", "deepest") and random orders ("random_mlp").
+
+    Args:
+        names: Names of strategies, criteria or objectives.
+        search: A name in `SEARCHES`; None for each name's own.
+
+    Returns:
+        Names of strategies, in the order given.
+
+    Raises:
+        InputError: If there is no such search, a name does not go with it, or all say themselves how to search.
+
+    Example:
+        >>> searched_by(["kl", "margin", "sleb:swaps", "beam"], "iterative")
+        ['kl:iterative', 'margin:iterative', 'sleb:swaps', 'beam']
+    """
+    given = list(names)
+    if search is None or not given:
+        return given
+    if search not in _usable():
+        raise unknown_name("search", search, _usable())
+    found = [name if _says_how(name) else f"{name}:{search}" for name in given]
+    if found == given:
+        msg = f"search={search!r} would change nothing, for {', '.join(given)} say how to search; leave one of them out"
+        raise InputError(msg)
+    for name in found:
+        find_strategy(name)
+    return found
+
+
+def _says_how(name: str) -> bool:
+    strategy = STRATEGIES.get(name)
+    drawn = strategy is not None and SEARCHES[strategy.search].by == "order"
+    return ":" in name or name in SEARCHES or drawn
+
+
+def _usable() -> dict[str, Search]:
+    """Searches that go by something that can be named."""
+    return {known: way for known, way in SEARCHES.items() if way.by != "order"}
+
+
 def _combined(name: str, given: str, search: str, part: str) -> Strategy:
-    usable = {known: way for known, way in SEARCHES.items() if way.by != "order"}
+    usable = _usable()
     if search not in usable:
         raise unknown_name("search", search, usable)
     known = STRATEGIES.get(given)

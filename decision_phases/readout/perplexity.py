@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from decision_phases.engine import Store, evaluate
 from decision_phases.engine import texts as read_texts
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_confidence
 from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
 from decision_phases.readout.loss import Losses, LossObserver
@@ -72,8 +72,14 @@ class Perplexity:
             Its ends.
 
         Raises:
-            InputError: With fewer than two documents.
+            InputError: With fewer than two documents, or if the confidence is no share.
+
+        Example:
+            >>> low, high = perplexity("tiny-gpt2", ["Is water wet?", "Yes."], window=8).interval(confidence=0.9)
+            >>> low < high
+            True
         """
+        check_confidence(confidence)
         if len(self.nll) < 2:
             msg = "there is one text only; an interval over documents needs at least two"
             raise InputError(msg)

@@ -13,6 +13,7 @@ from decision_phases.engine.capture import CaptureObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.interventions.builders import single
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.models import as_model
 from decision_phases.pruning.setting import divide
@@ -78,7 +79,7 @@ def steering(
     access = as_model(model)
     variant = under or Intervention()
     kept = tuple(k for k in range(access.n_layers) if k not in variant.removed_blocks)
-    chosen = kept if layers is None else tuple(layers)
+    chosen = kept if layers is None else listed_layers(layers)
     _check(chosen, kept, strengths, controls)
     search, evaluation = divide(access, questions, split, seed=seed, **settings)
     every = search.questions + evaluation.questions

@@ -15,6 +15,7 @@ from decision_phases.engine import applied, evaluate
 from decision_phases.engine.capture import CaptureObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Captured, Intervention
+from decision_phases.interventions.layer_sets import listed_layers
 from decision_phases.models import ModelAccess
 from decision_phases.models.patterns import attention_from_last, embedding_contributions
 from decision_phases.readout import Lens
@@ -67,7 +68,9 @@ def attention_picture(
     """
     tokens = _tokens(asked)
     gone = {e.layer for e in under.edits if e.op == "skip" and e.site in ("block", "attention")}
-    chosen = [k for k in range(model.n_layers) if k not in gone] if layers is None else list(layers)
+    chosen = (
+        [k for k in range(model.n_layers) if k not in gone] if layers is None else list(listed_layers(layers))
+    )
     if not chosen or gone & set(chosen):
         msg = f"layers {chosen} given, but {under} leaves attention only in the others; name some of these"
         raise InputError(msg)

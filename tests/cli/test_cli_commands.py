@@ -117,6 +117,13 @@ class TestPrune:
         assert summary["questions"]["split"] is None or summary["questions"]["n_search"] == 40
         assert summary["n_questions"] == 40
 
+    def test_search_is_for_strategies_that_do_not_say_how(self, type_in):
+        result = type_in(
+            "prune", "--by", "cka,kl:window", "--search", "iterative", "--no-controls", *SMALL, "--out", "p"
+        )
+        assert result.exit_code == 0, result.output
+        assert list(summary_of(Path("p"))["pruning"]) == ["cka:iterative", "kl:window"]
+
     def test_objective_texts_and_a_share_of_parameters_reach_the_run(self, type_in):
         Path("texts.txt").write_text("A cow is hot.\n\nThe sun is cold.\n\nA dog is white.\n\nIce is wet.\n")
         result = type_in(

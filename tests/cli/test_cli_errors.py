@@ -62,6 +62,8 @@ BEFORE_LOADING = {
     "prune --out mine.jsonl": "mine.jsonl is a file",
     "prune --by margins": "did you mean 'margin'",
     "prune --by ,": "names no strategy",
+    "prune --by kl --search iterativ": "did you mean 'iterative'",
+    "compare --by sleb:swaps --search beam": "would change nothing",
     "prune --objective marging": "did you mean 'margin'",
     "prune --by perplexity:beam": "needs texts",
     "compare --by block_influence:beam": "ranks single units",

@@ -371,6 +371,8 @@ def test_magnitudes_are_those_of_plain_weights(tiny):
         ({"by": "kl", "size": 7}, r"size=7: 6 blocks of tiny-llama are left, so it can be 1\.\.6"),
         ({"by": "taylor_plus"}, "taylor_plus never removes the first 4 and the last 2 blocks, which leaves none"),
         ({"by": []}, "give at least one"),
+        ({"by": None}, "unknown criterion None. Known: "),
+        ({"by": ["kl", 3]}, "unknown criterion 3. Known: "),
         ({"by": ["kl", "kl"]}, "each once and with its own name"),
         ({"by": "kl", "confidence": 1.0}, "confidence=1.0"),
         ({"by": "kl", "under": skip(9)}, "out of range"),

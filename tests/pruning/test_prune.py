@@ -14,7 +14,9 @@ from decision_phases.interventions import skip
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
 from decision_phases.pruning import SEARCHES, STRATEGIES, Budget, RandomPool, prune, prune_one, safe_cut
 from decision_phases.pruning.criteria.data import text_data
+from decision_phases.pruning.criteria.registry import CRITERIA
 from decision_phases.pruning.prune import divide, gather, make_setting
+from decision_phases.pruning.strategies import find_strategy, searched_by
 from decision_phases.readout import ask, find_phases, read
 from decision_phases.tasks import questions as as_set
 
@@ -249,6 +251,26 @@ def test_searches_by_kl_measure_it_from_the_intact_model(tiny, facts):
             assert one.search_value == pytest.approx(other.search_value, rel=1e-4)
 
 
+def test_search_is_for_all_names_that_do_not_say_how(tiny, facts):
+    one, other = (
+        prune(tiny, facts, up_to=2, draws=1, controls=False, **how)
+        for how in (
+            {"by": ["kl", "margin:greedy", "beam"], "search": "iterative"},
+            {"by": ["kl:iterative", "margin:greedy", "beam"]},
+        )
+    )
+    assert one.strategies == other.strategies == ("kl:iterative", "margin:greedy", "beam")
+    assert [step.cut for step in one.steps] == [step.cut for step in other.steps]
+
+
+@pytest.mark.parametrize(
+    "search", [way.name for way in SEARCHES.values() if way.by in ("criterion", "strategy")]
+)
+def test_any_criterion_takes_a_search(search):
+    names = [name for name in CRITERIA if name not in SEARCHES]
+    assert [find_strategy(name).search for name in searched_by(names, search)] == [search] * len(names)
+
+
 def test_what_a_criterion_protects_is_not_removed_and_said():
     config = tiny_hf("llama").config
     config.num_hidden_layers = 9
@@ -295,6 +317,21 @@ def test_as_many_windows_choose_and_measure_as_asked_for(tiny, facts, monkeypatc
         ({"up_to": 2, "draws": 0}, "0 random draws"),
         ({"by": "margins"}, "margin"),
         ({"by": []}, "no strategy is asked for; give by="),
+        ({"by": "kl", "search": "iterativ"}, "unknown search 'iterativ'; did you mean 'iterative'"),
+        ({"by": "kl", "search": "random"}, "unknown search 'random'"),
+        (
+            {"by": "cka", "search": "beam"},
+            "'cka:beam': beam goes by what whole cuts are worth, and cka ranks single",
+        ),
+        ({"by": ["margin", "accuraci"], "search": "beam"}, "'accuraci'; did you mean 'accuracy'"),
+        (
+            {"by": ["beam", "kl:swaps"], "search": "iterative"},
+            "would change nothing, for beam, kl:swaps say how to",
+        ),
+        ({"by": None}, "by=None names no strategy; give a text"),
+        ({"by": ["margin", 3]}, "by=3 names no strategy"),
+        ({"by": CRITERIA["kl"]}, "searched by under its name: give 'kl:one_shot' or 'kl:iterative'"),
+        ({"by": [replace(CRITERIA["kl"], protect_first=1)]}, "the criterion kl has settings of its own"),
         ({"split": 0.0}, "split 0.0"),
         ({"by": "sleb", "texts": "pydoc", "window": 1}, "window"),
         ({"by": "sleb", "texts": "pydoc", "limit": 0}, "limit"),

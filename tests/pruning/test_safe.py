@@ -1,6 +1,7 @@
 """Certificates hold as often as they say, and are given where they can be."""
 
 from functools import cache
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -119,6 +120,8 @@ def test_what_cannot_be_certified_is_refused_before_anything_runs(tiny, monkeypa
         safe_cut(tiny, few)
     with pytest.raises(InputError, match="'random' draws several orders"):
         safe_cut(tiny, few, by="random")
+    with pytest.raises(InputError, match=r"by=\['margin'\] names no strategy; give a text, such as 'margin'"):
+        unwrap(safe_cut)(tiny, few, by=["margin"])  # as it is without the checks of types that tests add
     with pytest.raises(InputError, match="max_drop=2"):
         safe_cut(tiny, few, max_drop=2.0)
     with pytest.raises(InputError, match=r"confidence=0\.99999 given"):

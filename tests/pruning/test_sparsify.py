@@ -1,12 +1,14 @@
 """Sparse models: calibrated from left to right, applied for a while, composed and kept like any intervention."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention, noise, scale, skip, weights
+from decision_phases.interventions import Intervention, noise, scale, skip, weights, zero
 from decision_phases.models import FAMILIES, load, tiny_hf
 from decision_phases.models.matrices import watching, weight_matrices
 from decision_phases.pruning.sparsity import SPARSITY_METHODS, Amount, find_sparsity, sparsify, sparsity_of
@@ -380,3 +382,22 @@ def test_inputs_that_are_not_finite_are_refused(texts):
         sparsify(
             model, "wanda:0.5", texts=texts, window=WINDOW, under=weights(3, {"mlp.up_proj.weight": broken})
         )
+
+
+@pytest.mark.parametrize("name", ["wanda", "sparsegpt"])
+def test_inputs_that_are_all_zero_are_refused(name, tiny, texts):
+    with pytest.raises(
+        InputError,
+        match=rf"what enters \S+ of layer 2 is zero for every token, so {name} has nothing to weigh",
+    ):
+        sparsify(tiny, name, 0.5, texts=texts, window=WINDOW, under=zero("resid_pre", 2))
+    made = sparsify(
+        tiny, name, 0.5, texts=texts, window=WINDOW, under=zero("resid_pre", 2), layers=[0, 1], parts="mlp"
+    )
+    assert {edit.layer for edit in made} == {0, 1}
+
+
+def test_inputs_that_determine_nothing_are_refused_by_sparsegpt():
+    undamped = replace(SPARSITY_METHODS["sparsegpt"], damping=0.0)
+    with pytest.raises(InputError, match=r"the inputs of a matrix \(1, 2\) do not determine .* damping=0\.0"):
+        undamped.prune(torch.ones(1, 2), torch.ones(2, 2), Amount(0.5))

@@ -47,7 +47,7 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
 )  # fmt: skip
 
 
-def find_criterion(given: str | Criterion) -> Criterion:
+def find_criterion(given: object) -> Criterion:
     """Look a criterion up; one that is given as such is left alone.
 
     Args:
@@ -57,7 +57,7 @@ def find_criterion(given: str | Criterion) -> Criterion:
         The criterion.
 
     Raises:
-        InputError: If there is none of that name; near ones are suggested.
+        InputError: If it is neither, or there is none of that name; near ones are suggested.
 
     Example:
         >>> find_criterion("block_influence").what
@@ -65,6 +65,6 @@ def find_criterion(given: str | Criterion) -> Criterion:
     """
     if isinstance(given, Criterion):
         return given
-    if given not in CRITERIA:
+    if not isinstance(given, str) or given not in CRITERIA:
         raise unknown_name("criterion", given, CRITERIA)
     return CRITERIA[given]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from decision_phases.errors import check_confidence
 from decision_phases.stats import resample_weights
 
 
@@ -72,8 +73,12 @@ class Scores:
         Returns:
             Lower and upper ends; NaN where there is nothing, or a single thing, to resample.
 
+        Raises:
+            InputError: If the confidence is no share.
+
         Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), §11 and §13.
         """
+        check_confidence(confidence)
         if self.ends is not None:
             return self.ends
         if self.left_out is not None:

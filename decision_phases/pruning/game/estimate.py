@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError, check_confidence, unknown_name
 from decision_phases.pruning.game.designs import Design, Exact, Kernel, Permutations, enumerated
 from decision_phases.pruning.game.exact import check_exact
 from decision_phases.pruning.game.indices import size_chances
@@ -177,8 +177,9 @@ def make_design(n_units: int, setup: Setup) -> Design:
         raise unknown_name("method", setup.method, METHODS)
     if setup.over not in (None, "masks", "questions"):
         raise unknown_name("resampling", str(setup.over), ("masks", "questions"))
-    if not 0 < setup.confidence < 1 or (setup.n_boot is not None and setup.n_boot < 1):
-        msg = f"confidence={setup.confidence} and n_boot={setup.n_boot} given; give a share below 1, and 1 or more"
+    check_confidence(setup.confidence)
+    if setup.n_boot is not None and setup.n_boot < 1:
+        msg = f"n_boot={setup.n_boot}: an interval takes at least one resample; None for the method's own number"
         raise InputError(msg)
     if setup.defects and setup.method != "surrogate":
         _refuse(setup, "defects")

@@ -96,6 +96,13 @@ def _inputs(
                 "weights by; load the model in float32, or leave the layer out with layers="
             )
             raise InputError(msg)
+        if any(n and not sums.any() for n, sums in zip(inputs.tokens, inputs.sums, strict=True)):
+            msg = (
+                f"what enters {matrix.name} of layer {layer} is zero for every token, so {method.name} has nothing to "
+                "weigh its weights by; leave the layer out with layers=, use magnitude, or change what under= does "
+                "before that layer"
+            )
+            raise InputError(msg)
     return found
 
 

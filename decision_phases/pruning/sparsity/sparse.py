@@ -61,7 +61,7 @@ def sparsify(
 
     Raises:
         InputError: Before anything runs, if model, method, amount and texts do not fit; while it runs, if what enters a
-            matrix is not finite.
+            matrix is not finite, is zero throughout, or does not determine what SparseGPT solves for.
 
     Example:
         >>> from decision_phases.interventions import skip

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from decision_phases.errors import InputError
 from decision_phases.pruning.sparsity.amount import Amount
 from decision_phases.pruning.sparsity.contract import SparsityMethod, least
 
@@ -40,6 +41,9 @@ def reconstruct(
     Returns:
         The new matrix, in float64.
 
+    Raises:
+        InputError: If the Hessian has no inverse, even damped.
+
     Example:
         >>> twins = torch.ones(2, 2)  # two inputs that are always the same: what is left takes all of the work over
         >>> reconstruct(torch.tensor([[1.0, 2.0]]), twins, Amount(0.5), damping=1e-9).round(decimals=6).tolist()
@@ -48,7 +52,15 @@ def reconstruct(
     w = weight.double().clone()
     h = hessian.to(w).clone()
     h.diagonal().add_(damping * h.diagonal().mean())
-    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    lower, failed = torch.linalg.cholesky_ex(h)
+    if failed:
+        msg = (
+            f"the inputs of a matrix {tuple(w.shape)} do not determine what its other weights could make up for, with "
+            f"damping={damping}; take a larger damping (dataclasses.replace(SPARSITY_METHODS['sparsegpt'], "
+            "damping=0.01)) or more texts, or use wanda"
+        )
+        raise InputError(msg)
+    upper = torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
     columns = w.shape[1]
     step = max(block // amount.every, 1) * amount.every if amount.every else block
     for start in range(0, columns, step):

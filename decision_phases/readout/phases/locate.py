@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from decision_phases.errors import InputError, unknown_name
+from decision_phases.errors import InputError, check_confidence, unknown_name
 from decision_phases.readout.metrics import (
     at_gold,
     choices,
@@ -67,7 +67,7 @@ def locate(
 
     Raises:
         InputError: If the scores or gold are malformed, there are fewer than two questions, ``n_perm`` is
-            below 20, the method is unknown, or a lens transition comes without a name.
+            below 20, the method is unknown, the confidence is no share, or a lens transition comes without a name.
 
     Source: arXiv 2605.07271, §3 (phases, sign change); test, floor and intervals are ours.
 
@@ -81,6 +81,7 @@ def locate(
     """
     if method not in DETECTORS:
         raise unknown_name("detector", method, DETECTORS)
+    check_confidence(confidence)
     if len(gold) < 2 or n_perm < 20:
         raise InputError(f"{len(gold)} questions and {n_perm} shuffles given; at least 2 and 20 are needed.")
     if lens_transition is not None and not lens_name:
