@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from decision_phases.engine import applied
-from decision_phases.engine.lower import changed, check_variant
+from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError, ParityError
 from decision_phases.exports.card import mergekit_recipe, model_card
 from decision_phases.exports.check import cached_difference, of_plain
+from decision_phases.exports.plain import replaced
 from decision_phases.exports.shorten import shortened
-from decision_phases.interventions import Intervention, Weights
+from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model
-from decision_phases.models.block_list import block_prefix
 from decision_phases.models.loading import cast
 from decision_phases.models.parity import TOLERANCE
 from decision_phases.store import versions, write_json
@@ -110,17 +110,17 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         hf = access.fresh_hf()
         cast(hf, access.dtype)
         before = _count(hf)
-        replaced = _replaced(hf, under)
-        kind = "sidecar" if replaced is None else "plain"
+        values = replaced(access, hf, under)
+        kind = "sidecar" if values is None else "plain"
         kept = tuple(
             layer
             for layer in range(access.n_layers)
             if kind == "sidecar" or layer not in under.removed_blocks
         )
-        if replaced is not None:
-            hf = shortened(hf, under.removed_blocks, replaced)
+        if values is not None:
+            hf = shortened(hf, under.removed_blocks, values)
         _write(hf, access, work)
-        if replaced is None:
+        if values is None:
             under.save(work / "decision_phases")
         after = _count(hf)
         del hf
@@ -136,7 +136,7 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
             "under_key": under.key,
             "n_layers": access.n_layers,
             "kept": list(kept),
-            "replaced": sorted(replaced or ()),
+            "replaced": sorted(values or ()),
             "parameters": after,
             "parameters_before": before,
             "tolerance": TOLERANCE.get(access.dtype, 1.0),
@@ -145,7 +145,7 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         }
         write_json(work / "decision_phases" / "export.json", record)
         (work / "README.md").write_text(model_card(record), encoding="utf-8")
-        if kind == "plain" and not replaced:
+        if kind == "plain" and not values:
             recipe = mergekit_recipe(access.name, kept, _dtype(access))
             (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
     return Exported(target, kind, under, kept, after, checks["logits"], checks["cached"])
@@ -180,24 +180,6 @@ def check_exportable(model: ModelAccess, under: Intervention) -> None:
         edit = next(edit for edit in under if edit.per_question or edit.positions != "all")
         msg = f"'{edit}' depends on the question or on positions in it, and a saved model knows neither; leave it out"
         raise InputError(msg)
-
-
-def _replaced(hf: nn.Module, under: Intervention) -> dict[str, Tensor] | None:
-    """New values of parameters, by their names in a plain model; None if the architecture cannot hold the change."""
-    own = dict(hf.state_dict())
-    prefix = block_prefix(hf)
-    values: dict[str, Tensor] = {}
-    for edit in under:
-        if edit.op == "skip" and edit.site == "block":
-            continue
-        if not isinstance(edit.value, Weights):
-            return None
-        for name, array in edit.value.parameters:
-            plain = f"{prefix}.{edit.layer}.{name.replace('._original_component', '')}"
-            if plain not in own or tuple(own[plain].shape) != array.shape:
-                return None
-            values[plain] = changed(values.get(plain, own[plain]), array)
-    return values
 
 
 def _write(hf: Any, model: ModelAccess, folder: Path) -> None:

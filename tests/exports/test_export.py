@@ -13,11 +13,22 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from decision_phases.engine import applied
+from decision_phases.engine.lower import replaced_weights
 from decision_phases.errors import InputError, ParityError
 from decision_phases.exports import export, mergekit_recipe
 from decision_phases.exports.check import check
 from decision_phases.exports.shorten import shortened
-from decision_phases.interventions import Intervention, insert, noise, skip, steer, weights, zero
+from decision_phases.interventions import (
+    Array,
+    Intervention,
+    LowRank,
+    insert,
+    noise,
+    skip,
+    steer,
+    weights,
+    zero,
+)
 from decision_phases.models import FAMILIES, load, tiny_hf
 from decision_phases.readout import read
 from decision_phases.tasks import questions
@@ -25,6 +36,9 @@ from decision_phases.tasks import questions
 TOKENS = torch.randint(
     3, 800, (2, 20), generator=torch.Generator().manual_seed(3)
 )  # longer than windows of 8
+
+#: Families that keep queries, keys and values in one matrix.
+JOINT = ["gpt2", "gpt_neox", "bloom", "falcon"]
 
 
 def said(model, under):
@@ -134,6 +148,59 @@ def test_replaced_and_masked_parameters_are_put_into_a_plain_model(tiny, tmp_pat
     np.testing.assert_array_equal(kept != 0, mask)
     assert "model.layers.4.mlp.down_proj.weight" in (tmp_path / "sparse" / "README.md").read_text()
     np.testing.assert_allclose(again(input_ids=TOKENS).logits.detach(), said(tiny, under), atol=1e-5)
+
+
+def of_all_matrices(model, layer):
+    """Every matrix of a block changed in its own way, and what biases it has."""
+    generator = np.random.default_rng(layer)
+    changes = {}
+    for number, (name, parameter) in enumerate(model.parameters(layer).items()):
+        shape = tuple(parameter.shape)
+        if len(shape) == 1:
+            changes[name] = generator.normal(size=shape)
+        elif number % 2:
+            changes[name] = generator.random(shape) < 0.5
+        else:
+            left, right = generator.normal(size=(shape[0], 2)), generator.normal(size=(2, shape[1]))
+            changes[name] = LowRank(Array.of(left, "left"), Array.of(right, "right"))
+    return weights(layer, changes)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+@pytest.mark.parametrize("family", JOINT)
+def test_parts_of_a_joint_matrix_are_put_back_into_it(family, dtype, tmp_path, quickly, model_of):
+    """Queries, keys and values that TransformerLens divides, and matrices that lie the other way round."""
+    model = model_of(family, dtype)
+    twice = weights(
+        4, {name: 1.5 * np.ones(p.shape) for name, p in model.parameters(4).items() if "q." in name}
+    )
+    under = skip(1) + twice + of_all_matrices(model, 4) + of_all_matrices(model, 5)
+    before = [p.detach().clone() for p in model.unique_parameters()]
+    saved = export(model, under, tmp_path / "changed")
+    assert (saved.kind, saved.kept) == ("plain", (0, 2, 3, 4, 5))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.unique_parameters(), strict=True))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "changed", dtype="auto").eval()
+    with torch.no_grad():
+        logits = again(input_ids=TOKENS, use_cache=False).logits
+    whole = said(model, skip(1)).float()
+    missed = (logits.float() - said(model, under).float()).abs().max()
+    assert missed < (1e-4 if dtype == "auto" else 0.1) * (whole - logits.float()).abs().max()
+    reloaded = load(tmp_path / "changed", dtype=str(model.dtype).removeprefix("torch."), quiet=True)
+    with replaced_weights(model, under.at(4)):
+        for name, parameter in model.parameters(4).items():
+            assert torch.equal(parameter, reloaded.parameters(3)[name]), name
+    record = json.loads((tmp_path / "changed" / "decision_phases" / "export.json").read_text())
+    assert any("query_key_value" in name or "c_attn" in name for name in record["replaced"])
+
+
+def test_a_joint_matrix_with_rows_that_are_alike_stays_beside_the_model(tmp_path, quickly):
+    """Which of them are queries is not known; what is saved is right all the same."""
+    hf = tiny_hf("gpt2")
+    with torch.no_grad():
+        hf.transformer.h[4].attn.c_attn.weight[:, 40] = hf.transformer.h[4].attn.c_attn.weight[:, 3]
+    model = load(hf, quiet=True)
+    assert export(model, of_all_matrices(model, 3), tmp_path / "told").kind == "plain"
+    assert export(model, of_all_matrices(model, 4), tmp_path / "alike").kind == "sidecar"
 
 
 def test_the_number_format_stays(tmp_path, quickly, model_of):

@@ -525,17 +525,6 @@ def test_the_checkpoint_of_another_training_is_refused_before_the_first_is_train
         )
 
 
-def test_rows_that_are_alike_are_not_mistaken_for_each_other():
-    """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
-    from decision_phases.repairs.trained.adapters import _divided
-
-    values = torch.arange(24.0).view(6, 4)
-    q, k = values[::2], values[1::2]
-    assert [rows.tolist() for _, rows in _divided(values, {"q": q, "k": k})] == [[0, 2, 4], [1, 3, 5]]
-    values[3] = values[2]
-    assert _divided(values, {"q": values[::2], "k": values[1::2]}) == []
-
-
 @pytest.mark.usefixtures("nothing_runs")
 def test_a_model_that_cannot_be_rebuilt_is_refused(tiny):
     given = load(tiny.tl, tokenizer=tiny.tokenizer, quiet=True)
