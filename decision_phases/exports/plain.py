@@ -25,12 +25,14 @@ class PlainPlace:
         rows: Which of its rows (`[out, in]`; of a bias, which of its entries) are meant; None for all as they are.
         matrix: The matrix of the loaded model that these rows are; None for a bias.
         turned: Whether the plain model keeps its matrix the other way round, `[in, out]`.
+        factor: What the plain model multiplies with that the loaded one has in its weights already.
     """
 
     name: str
     rows: Tensor | None = None
     matrix: WeightMatrix | None = None
     turned: bool = False
+    factor: float = 1.0
 
     def write(self, own: dict[str, Tensor], value: Tensor) -> None:
         """Put a parameter of the loaded model there.
@@ -41,10 +43,10 @@ class PlainPlace:
         """
         whole = own[self.name]
         if self.rows is None:
-            own[self.name] = value.to(whole.device)
+            own[self.name] = self.factor * value.to(whole)
             return
         rows = value if self.matrix is None else self.matrix.stacked(value)[0]
-        (whole.T if self.turned else whole)[self.rows] = rows.to(whole.device)
+        (whole.T if self.turned else whole)[self.rows] = rows.to(whole)
 
 
 def plain_places(
@@ -66,7 +68,9 @@ def plain_places(
     for name in names:
         plain = f"{prefix}.{name}"
         if plain in own and own[plain].shape == every[name].shape:
-            found[name] = PlainPlace(plain)
+            factor = _factor(own[plain], every[name].detach())
+            if factor is not None:
+                found[name] = PlainPlace(plain, factor=factor)
         else:
             divided.append(name)
     if not divided:
@@ -86,7 +90,7 @@ def plain_places(
         if leaf == "weight":
             turned = type(block.get_submodule(path)).__name__ == "Conv1D"
             found[name] = PlainPlace(f"{prefix}.{path}.weight", rows, matrix, turned)
-        elif whole is not None and torch.equal(whole[rows].cpu(), every[name].detach().cpu()):
+        elif whole is not None and _factor(whole[rows], every[name].detach()) == 1:
             found[name] = PlainPlace(f"{prefix}.{path}.{leaf}", rows)
     return found
 
@@ -128,3 +132,16 @@ def replaced(model: ModelAccess, hf: nn.Module, under: Intervention) -> dict[str
             for name, place in places.items():
                 place.write(values, model.parameters(layer)[name].detach())
     return values
+
+
+def _factor(plain: Tensor, loaded: Tensor) -> float | None:
+    """What a parameter has to be multiplied with to be the plain one; None where no one number does.
+
+    RWKV halves weights when it runs first, so that the loaded model holds other ones than a fresh one.
+    """
+    mine, theirs = loaded.to(plain).flatten(), plain.detach().flatten()
+    if torch.equal(mine, theirs):
+        return 1.0
+    largest = mine.abs().argmax()
+    factor = float(theirs[largest] / mine[largest])
+    return factor if torch.equal(factor * mine, theirs) else None

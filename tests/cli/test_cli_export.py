@@ -10,7 +10,7 @@ from decision_phases.models import load
 
 @pytest.fixture
 def quickly(monkeypatch):
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
 
 
 def test_it_saves_a_cut_and_says_so(type_in, tmp_path, quickly):

@@ -245,14 +245,62 @@ def test_a_fresh_process_loads_what_was_saved(tiny, tmp_path):
 # -- what cannot be saved ----------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_fails_is_not_left_behind(tiny, tmp_path, quickly, monkeypatch):
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16", "float16"])
+def test_another_block_than_was_asked_for_is_found_in_every_number_format(
+    dtype, tmp_path, quickly, monkeypatch, model_of
+):
+    """Also where all logits are small, so that no difference is large."""
+
     def different(hf, removed, replaced):
-        return shortened(hf, [3], replaced)  # another block than was asked for
+        return shortened(hf, [3], replaced)
 
     monkeypatch.setattr("decision_phases.exports.folder.shortened", different)
-    with pytest.raises(ParityError, match="reloaded its logits differ"):
-        export(tiny, skip(2), tmp_path / "short")
+    with pytest.raises(ParityError, match=r"its weights are not those .*: model.layers.2.*; nothing is left"):
+        export(model_of("llama", dtype), skip(2), tmp_path / "short")
+    quiet = tiny_hf()
+    with torch.no_grad():
+        quiet.lm_head.weight.mul_(1e-2)
+    with pytest.raises(ParityError, match="its weights are not those of the changed model"):
+        export(load(quiet, dtype=dtype, quiet=True), skip(2), tmp_path / "short")
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_weights_that_are_computed_with_otherwise_are_found(dtype, tmp_path, quickly, monkeypatch):
+    """The right weights in a wrong configuration: logits differ as much as the change changes them."""
+
+    def different(hf, removed, replaced):
+        made = shortened(hf, removed, replaced)
+        made.config.rms_norm_eps = 10.0
+        return made
+
+    quiet = tiny_hf()
+    with torch.no_grad():
+        quiet.lm_head.weight.mul_(1e-2)
+    monkeypatch.setattr("decision_phases.exports.folder.shortened", different)
+    with pytest.raises(ParityError, match="reloaded its logits differ"):
+        export(load(quiet, dtype=dtype, quiet=True), skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_a_change_that_is_hardly_more_than_rounding_is_saved(tmp_path, quickly, model_of):
+    model = model_of("gpt_neox", "bfloat16")
+    under = weights(3, {"mlp.dense_h_to_4h.bias": 1e-3 * np.ones(64)})
+    saved = export(model, under, tmp_path / "changed")
+    assert saved.kind == "plain"
+    assert saved.difference < 0.1
+
+
+def test_weights_that_a_family_rescales_when_it_runs_are_saved_as_they_were(tmp_path, quickly, model_of):
+    """RWKV halves the output of every other layer once more, and would do so again with what was read off then."""
+    model = model_of("rwkv")
+    name = "attention.output.weight"
+    under = weights(5, {name: np.arange(1024).reshape(32, 32) % 3 > 0})
+    assert export(model, under, tmp_path / "sparse").kind == "plain"
+    other = weights(
+        5, {name: LowRank(Array.of(np.ones((32, 1)), "left"), Array.of(np.ones((1, 32)), "right"))}
+    )
+    assert export(model, other, tmp_path / "adapted").kind == "plain"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +318,9 @@ def test_a_folder_that_fails_is_not_left_behind(tiny, tmp_path, quickly, monkeyp
     ],
 )
 def test_every_difference_counts(found, message, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", lambda *_: found)
+    monkeypatch.setattr(
+        "decision_phases.exports.reload.in_fresh_process", lambda *given: check(*given) | found
+    )
     with pytest.raises(ParityError, match=message):
         export(tiny, skip(2), tmp_path / "short")
     assert left(tmp_path) == []
@@ -280,7 +330,7 @@ def test_an_interrupted_export_leaves_nothing(tiny, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", interrupt)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(tiny, skip(2), tmp_path / "short")
     assert left(tmp_path) == []

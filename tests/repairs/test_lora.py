@@ -265,7 +265,7 @@ def test_repairs_of_both_kinds_stand_in_one_table(tiny):
 def test_what_is_exported_has_the_adapters_merged(tiny, tmp_path, monkeypatch):
     from decision_phases.exports.check import check
 
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
     found = repair(tiny, CUT, method=short(rate=1e-2), **FEW)
     saved = export(tiny, CUT + found, tmp_path / "healed")
     assert (saved.kind, saved.kept) == ("plain", (0, 1, 4, 5))
