@@ -20,7 +20,7 @@ from decision_phases.exports.plain import replaced
 from decision_phases.exports.reload import compare, expected_prints
 from decision_phases.exports.shorten import shortened
 from decision_phases.interventions import Intervention
-from decision_phases.models import ModelAccess, as_model
+from decision_phases.models import ModelAccess, as_model, bundled
 from decision_phases.models.loading import cast
 from decision_phases.store import versions, write_json
 
@@ -138,7 +138,7 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         write_json(work / "decision_phases" / "export.json", record)
         (work / "README.md").write_text(model_card(record), encoding="utf-8")
         if kind == "plain" and not values:
-            recipe = mergekit_recipe(access.name, kept, _dtype(access))
+            recipe = mergekit_recipe(_source(access), kept, _dtype(access))
             (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
     return Exported(target, kind, under, kept, after, checks["logits"], checks["cached"])
 
@@ -178,6 +178,17 @@ def _write(hf: Any, model: ModelAccess, folder: Path) -> None:
     hf.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
+
+
+def _source(model: ModelAccess) -> str:
+    """Where a model was loaded from: a name of the hub, or the path of a folder."""
+    origin = model.origin or {"source": model.name}
+    given = str(origin["source"] or bundled.NAME)
+    if given == bundled.NAME:
+        return str(bundled.bundled_folder())
+    if Path(given).is_dir():
+        return str(Path(given).resolve())
+    return given if origin.get("revision") is None else f"{given}@{origin['revision']}"
 
 
 def _count(hf: nn.Module) -> int:

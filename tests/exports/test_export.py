@@ -227,6 +227,33 @@ def test_the_folder_says_what_was_done(tiny, tmp_path, quickly):
     assert [layer for low, high in slices for layer in range(low, high)] == record["kept"]
 
 
+def recipe_of(folder):
+    """The model that a recipe names."""
+    (named,) = {
+        source["model"]
+        for part in yaml.safe_load((folder / "mergekit.yaml").read_text())["slices"]
+        for source in part["sources"]
+    }
+    return named
+
+
+def test_a_recipe_names_the_model_where_it_was_loaded_from(tiny, tmp_path, quickly, monkeypatch):
+    """The last part of a path is found by nobody else."""
+    export(tiny, skip(1), tmp_path / "short")
+    assert recipe_of(tmp_path / "short") == "tiny-llama"
+    monkeypatch.chdir(tmp_path)
+    again = load("./short", quiet=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    export(again, skip(1), "shorter")
+    assert recipe_of(tmp_path / "elsewhere" / "shorter") == str((tmp_path / "short").resolve())
+    again.origin = {"source": "some/model", "revision": "v2"}
+    export(again, skip(1), "published")
+    assert recipe_of(tmp_path / "elsewhere" / "published") == "some/model@v2"
+    export(AutoModelForCausalLM.from_pretrained(tmp_path / "short"), skip(1), "object")
+    assert recipe_of(tmp_path / "elsewhere" / "object") == str((tmp_path / "short").resolve())
+
+
 def test_recipe_quotes_what_yaml_would_read_otherwise():
     recipe = yaml.safe_load(mergekit_recipe('C:\\a "b": #c', [0, 1, 3], "bfloat16"))
     assert recipe["merge_method"] == "passthrough"
