@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from decision_phases.exports.card import mergekit_recipe, model_card
 from decision_phases.exports.plain import replaced
 from decision_phases.exports.reload import compare, expected_prints
 from decision_phases.exports.shorten import shortened
+from decision_phases.exports.target import beside, check_target, writing
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess, as_model, bundled
 from decision_phases.models.loading import cast
@@ -88,16 +85,17 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         ParityError: If what was saved does not say the same when it is reloaded.
 
     Example:
+        >>> import tempfile
         >>> from decision_phases.interventions import skip
         >>> with tempfile.TemporaryDirectory() as somewhere:
         ...     saved = export("tiny-llama", skip(2, 3), Path(somewhere) / "short")
         ...     saved.kind, saved.kept, saved.difference < 1e-5
         ('plain', (0, 1, 4, 5), True)
     """
+    target = check_target(folder)
     access = as_model(model)
     check_exportable(access, under)
-    target = Path(folder).expanduser()
-    with _beside(target) as work, torch.no_grad():
+    with beside(target) as work, torch.no_grad():
         hf = access.fresh_hf()
         cast(hf, access.dtype)
         before = _count(hf)
@@ -112,9 +110,10 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         expected = expected_prints(access, hf, saved, kept)
         if values is not None:
             hf = shortened(hf, under.removed_blocks, values)
-        _write(hf, access, work)
-        if values is None:
-            under.save(work / "decision_phases")
+        with writing(target):
+            _write(hf, access, work)
+            if values is None:
+                under.save(work / "decision_phases")
         after = _count(hf)
         del hf
         checks = compare(access, under, work, kind, expected)
@@ -135,11 +134,12 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
             "checks": checks,
             "versions": versions(),
         }
-        write_json(work / "decision_phases" / "export.json", record)
-        (work / "README.md").write_text(model_card(record), encoding="utf-8")
-        if kind == "plain" and not values:
-            recipe = mergekit_recipe(_source(access), kept, _dtype(access))
-            (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
+        with writing(target):
+            write_json(work / "decision_phases" / "export.json", record)
+            (work / "README.md").write_text(model_card(record), encoding="utf-8")
+            if kind == "plain" and not values:
+                recipe = mergekit_recipe(_source(access), kept, _dtype(access))
+                (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
     return Exported(target, kind, under, kept, after, checks["logits"], checks["cached"])
 
 
@@ -197,23 +197,3 @@ def _count(hf: nn.Module) -> int:
 
 def _dtype(model: ModelAccess) -> str:
     return str(model.dtype).removeprefix("torch.")
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its place at the end, or is gone."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        msg = f"{target} exists already; give a folder that is not there yet"
-        raise InputError(msg)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        msg = f"{target} cannot be written: {error.strerror or error}; give another folder"
-        raise InputError(msg) from error
-    try:
-        yield work
-        work.chmod(0o755)
-        work.replace(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

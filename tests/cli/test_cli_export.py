@@ -35,3 +35,5 @@ def test_what_cannot_be_saved_is_said(type_in, tmp_path):
     refused = type_in("export", "full", "--model", "tiny-llama", "--skip", 1)
     assert refused.exit_code == 2
     assert "exists already" in refused.stderr
+    early = type_in("export", "full", "--model", "no-such-model", "--skip", 1)
+    assert "exists already" in early.stderr

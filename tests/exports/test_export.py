@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -398,6 +399,70 @@ def test_existing_and_read_only_places_are_refused(tiny, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         export(tiny, skip(2), tmp_path / "short")
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "short/.."])
+def test_a_folder_without_a_name_of_its_own_is_refused(name, tiny, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="has no name of its own; give the name of a folder"):
+        export(tiny, skip(2), name)
+    assert left(tmp_path) == ["empty"]
+    assert left(tmp_path / "empty") == []
+
+
+def test_links_are_followed_or_refused(tiny, tmp_path, quickly):
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for target in (tmp_path / "nowhere", tmp_path / "nowhere" / "short"):
+        with pytest.raises(InputError, match="nowhere is a link to what is not there"):
+            export(tiny, skip(2), target)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert export(tiny, skip(2), tmp_path / "link").folder == tmp_path / "link"
+    assert (tmp_path / "real" / "config.json").is_file()
+    assert left(tmp_path) == ["link", "nowhere", "real"]
+
+
+def test_folders_that_were_made_on_the_way_go_again(tiny, tmp_path, quickly, monkeypatch):
+    (tmp_path / "mine").mkdir()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decision_phases.exports.reload.in_fresh_process", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export(tiny, skip(2), tmp_path / "mine" / "a" / "b" / "short")
+    assert left(tmp_path / "mine") == []
+    export(tiny, skip(2), tmp_path / "mine" / "a" / "b" / "short")
+    assert left(tmp_path / "mine" / "a" / "b") == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("transformers.PreTrainedModel.save_pretrained", OSError(28, "No space left on device")),
+        (
+            "transformers.PreTrainedModel.save_pretrained",
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ),
+        ("decision_phases.exports.folder.write_json", OSError(28, "No space left on device")),
+        ("pathlib.Path.replace", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(what, error, tiny, tmp_path, quickly, monkeypatch):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(what, full)
+    with pytest.raises(InputError, match=r"short cannot be written: .*No space left on device"):
+        export(tiny, skip(2), tmp_path / "a" / "short")
+    assert left(tmp_path) == []
+
+
+def test_the_folder_is_looked_at_before_the_model(tmp_path):
+    with pytest.raises(InputError, match="has no name of its own"):
+        export("no-such-model", skip(2), "")
 
 
 def test_an_empty_folder_is_used(tiny, tmp_path, quickly):
