@@ -265,7 +265,7 @@ def test_repairs_of_both_kinds_stand_in_one_table(tiny):
 def test_what_is_exported_has_the_adapters_merged(tiny, tmp_path, monkeypatch):
     from decision_phases.exports.check import check
 
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
     found = repair(tiny, CUT, method=short(rate=1e-2), **FEW)
     saved = export(tiny, CUT + found, tmp_path / "healed")
     assert (saved.kind, saved.kept) == ("plain", (0, 1, 4, 5))
@@ -523,17 +523,6 @@ def test_the_checkpoint_of_another_training_is_refused_before_the_first_is_train
         compare_repairs(
             tiny, CUT, methods=methods, questions=questions("facts").limit(8, 0), checkpoint=tmp_path, **FEW
         )
-
-
-def test_rows_that_are_alike_are_not_mistaken_for_each_other():
-    """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
-    from decision_phases.repairs.trained.adapters import _divided
-
-    values = torch.arange(24.0).view(6, 4)
-    q, k = values[::2], values[1::2]
-    assert [rows.tolist() for _, rows in _divided(values, {"q": q, "k": k})] == [[0, 2, 4], [1, 3, 5]]
-    values[3] = values[2]
-    assert _divided(values, {"q": values[::2], "k": values[1::2]}) == []
 
 
 @pytest.mark.usefixtures("nothing_runs")
