@@ -88,8 +88,11 @@ def prune(
         by: Names in `STRATEGIES`; or a criterion, an objective or a strategy and how to search by it ("kl:iterative",
             "block_influence:window", "margin:beam", "sleb:swaps"), and behind that what to remove
             ("margin:greedy:attention").
-    savings: Savings | None = None
-    for asked, evaluation in divided:
+        search: How to search by all of them that do not say it themselves, a name in `SEARCHES`: "one_shot",
+            "iterative" and "window" go by criteria, "greedy" and "beam" by objectives, "swaps" by either.
+        up_to: Most units to remove; or "30%", a share of the model's parameters; or "20% latency" or "20% memory", a
+            share of the time or of the peak memory of a forward pass as measured here, every unit counting with what
+            its kind saves; or a `Budget`.
         protect: Layers never touched; the first and the last by default.
         split: Share of the questions that choose; the others measure. None uses all for both, and says so.
         splits: Choose and measure again on so many splits in all, by the seeds that follow `seed`; the others are in
