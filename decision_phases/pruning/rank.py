@@ -103,7 +103,8 @@ def rank(
         part: "block", "attention", "mlp", or "joint" for attentions and MLPs in one list.
         size: Number of neighbouring blocks that are removed together.
         layers: Rank only what lies within these layers; all by default.
-        under: What else is done to the model; units that it removes are not ranked.
+        under: What else is done to the model; units that it removes are not ranked, and what it does within a unit or
+            at its ends goes where the unit is removed.
         reference: What "kl" measures the distance from: `Intervention()` for the intact model; what `under` leaves by
             default.
         window: Tokens in a window of the texts.
