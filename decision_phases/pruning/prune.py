@@ -19,7 +19,7 @@ from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import STRATEGIES, find_strategy, searched_by
+from decision_phases.pruning.strategies import STRATEGIES, find_strategy, goes_by_texts, searched_by
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -104,7 +104,7 @@ def prune(
         evaluate: What else is measured of every cut, on what did not choose: names in `OBJECTIVES`.
         timing: Time forward passes of every cut: "1x128" for one sequence of 128 tokens, or a `Timing`.
         texts: What criteria and objectives that need no labels are measured on, as `dp.texts` takes it: one half
-            chooses, the other measures. The questions by default.
+            chooses, the other measures. The questions by default, which `notes` then say.
         window: Tokens in a window of the texts.
         limit: At most this many windows choose, and as many others measure; None for all. A greedy search by perplexity
             ("sleb") runs nearly all of them for every candidate of every step.
@@ -211,6 +211,7 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     notes = ["Intervals are over questions and conditional on the cuts that were chosen."]
     if not split:
         notes.append("The same questions chose the cuts and measured them: searched curves are optimistic.")
+    notes += _without_texts(setting, [name for name in names if not obstacles[name]])
     notes += [note for name in names if not obstacles[name] for note in _ended(setting, name)]
     notes += [note for name in names for note in _screened(name, rows)]
     if setting.timing is not None:
@@ -230,6 +231,17 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         setting.model.n_params,
         controls,
     )
+
+
+def _without_texts(setting: Setting, names: Sequence[str]) -> list[str]:
+    """What stood for texts where none were given."""
+    found = [name for name in names if goes_by_texts(find_strategy(name), setting.objective)]
+    if setting.texts is not None or not found:
+        return []
+    return [
+        f"No texts were given (texts=), so {', '.join(found)} went by the questions that choose: by their prompts, and "
+        "where tokens are to be predicted by those of the right answers."
+    ]
 
 
 def _ended(setting: Setting, name: str) -> list[str]:

@@ -251,6 +251,15 @@ def test_searches_by_kl_measure_it_from_the_intact_model(tiny, facts):
             assert one.search_value == pytest.approx(other.search_value, rel=1e-4)
 
 
+def test_what_stands_for_texts_is_said(tiny, facts):
+    given = {"by": ["margin", "sleb:swaps", "magnitude", "kl:greedy"], "up_to": 1, "draws": 1}
+    without = prune(tiny, facts, **given)
+    (note,) = [note for note in without.notes if "No texts" in note]
+    assert "so sleb:swaps, kl:greedy went by the questions that choose" in note
+    with_texts = prune(tiny, facts, **given, texts="pydoc", window=20, limit=2)
+    assert not any("No texts" in note for note in with_texts.notes)
+
+
 def test_search_is_for_all_names_that_do_not_say_how(tiny, facts):
     one, other = (
         prune(tiny, facts, up_to=2, draws=1, controls=False, **how)
