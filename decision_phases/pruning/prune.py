@@ -8,7 +8,7 @@ from typing import Any
 
 from decision_phases.engine import Store
 from decision_phases.engine import texts as as_texts
-from decision_phases.errors import InputError, UntrustedError
+from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import all_names, check_request, parts_of, with_controls
@@ -19,7 +19,14 @@ from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import STRATEGIES, find_strategy, goes_by_texts, searched_by
+from decision_phases.pruning.strategies import (
+    STRATEGIES,
+    find_strategy,
+    goes_by_texts,
+    searched_by,
+    with_starts,
+)
+from decision_phases.pruning.strategy import Strategy
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -34,8 +41,8 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
         progress: Show a bar.
 
     Returns:
-        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it found itself (see
-        `Setting.obstacle`).
+        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it finds: scores that
+            are not finite, a surrogate that knows too little (see `Setting.obstacle`).
 
     Raises:
         InputError: If there is no such strategy.
@@ -44,11 +51,20 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
     if setting.obstacle(strategy):
         return ()
     try:
+        for begun in with_starts(strategy)[1:]:
+            _check_obstacle(setting, begun)
         chosen = choose(setting, strategy, progress=progress)
-    except UntrustedError as error:
+    except InputError as error:  # of what it is measured on: what was asked for has been checked
         setting.refused[name] = str(error)
         return ()
     return measure(setting, name, chosen, progress=progress)
+
+
+def _check_obstacle(setting: Setting, strategy: Strategy) -> None:
+    why = setting.obstacle(strategy)
+    if why:
+        msg = f"it starts from {strategy.name}, and {why}"
+        raise InputError(msg)
 
 
 def prune(
@@ -118,7 +134,8 @@ def prune(
         The curves: `.to_pandas()`, `.plot()`, `.summary()`, `.compare("margin", "random", step=4)`.
 
     Raises:
-        InputError: If something does not fit, before anything runs.
+        InputError: If something does not fit, before anything runs. What a strategy finds undefined as it runs ends
+            that strategy only, and stands in `.not_applicable`.
 
     Example:
         >>> from decision_phases.tasks import questions as as_set
