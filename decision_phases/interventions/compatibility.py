@@ -65,11 +65,39 @@ def _check_removed_once(edit: Edit, removed: Mapping[tuple[int, str], Edit]) -> 
             )
 
 
+def left_by(edits: Iterable[Edit], removals: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Return the edits that still have something to act on once parts are removed.
+
+    What is done within a part, or at its ends, goes with it; so does the removal of a sublayer with its block.
+
+    Args:
+        edits: The edits.
+        removals: What removes parts.
+
+    Returns:
+        The edits that are left, in the order given.
+
+    Example:
+        >>> without_mlp = [Edit("skip", "mlp", 3), Edit("skip", "mlp", 4)]
+        >>> [str(edit) for edit in left_by(without_mlp, [Edit("skip", "block", 3)])]
+        ['skip mlp of layer 4']
+    """
+    gone = {(edit.layer, edit.site) for edit in removals if edit.op == "skip"}
+    return tuple(edit for edit in edits if not any((edit.layer, part) in gone for part in _around(edit)))
+
+
+def _around(edit: Edit) -> tuple[str, ...]:
+    """The parts without which an edit has nothing to act on."""
+    if edit.op == "skip":
+        return () if edit.site == "block" else ("block",)
+    stands_in = edit.op == "map" and edit.site == "resid_pre"
+    return () if stands_in else _PARTS_AROUND.get(edit.site, ("block",))
+
+
 def _check_not_removed(edit: Edit, removed: Mapping[tuple[int, str], Edit]) -> None:
-    for part in _PARTS_AROUND.get(edit.site, ("block",)):
+    for part in _around(edit):
         skip = removed.get((edit.layer, part))
-        stands_in = edit.op == "map" and edit.site == "resid_pre"
-        if skip is not None and not stands_in:
+        if skip is not None:
             raise InputError(
                 f"'{edit}' has nothing to act on, because '{skip}' removes it; drop one of the two. "
                 "Only a map inserted at a removed block is possible: it takes the place of the block."

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.interventions import serialise
 from decision_phases.interventions.arrays import Key
-from decision_phases.interventions.compatibility import check_composition, check_model
+from decision_phases.interventions.compatibility import check_composition, check_model, left_by
 from decision_phases.interventions.edit import PARTS, Edit
 from decision_phases.interventions.layer_sets import format_layers
 from decision_phases.interventions.per_question import PerQuestion
@@ -58,6 +58,25 @@ class Intervention:
     def __radd__(self, other: int) -> "Intervention":
         # `sum` starts from 0.
         return self if other == 0 else NotImplemented
+
+    def removing(self, cut: "Intervention") -> "Intervention":
+        """Return the intervention with parts removed on top: what it does within them or at their ends goes with them.
+
+        Args:
+            cut: What is removed.
+
+        Returns:
+            The intervention; a map at `resid_pre` of a removed block stays and takes the place of the block.
+
+        Raises:
+            InputError: If something is removed that was removed already.
+
+        Example:
+            >>> from decision_phases.interventions import scale, skip
+            >>> (scale("mlp_out", 3, 0.5) + scale("mlp_out", 4, 0.5)).removing(skip(3))
+            <Intervention: skip {3} + scale mlp_out of layer 4>
+        """
+        return Intervention((*left_by(self.edits, cut.edits), *cut.edits))
 
     def __bool__(self) -> bool:
         return bool(self.edits)

@@ -13,7 +13,7 @@ from decision_phases.pruning.criteria.units import units_of
 from decision_phases.pruning.objectives import Objective, find_objective
 from decision_phases.pruning.orders import SEARCHES
 from decision_phases.pruning.search import check_width
-from decision_phases.pruning.strategies import CONTROLS, STRATEGIES, find_strategy
+from decision_phases.pruning.strategies import CONTROLS, STRATEGIES, find_strategy, with_starts
 from decision_phases.pruning.strategy import Strategy
 from decision_phases.pruning.timing import Timing, check_timing
 from decision_phases.tasks import TextSet
@@ -145,12 +145,13 @@ def check_request(
     check_width(width)
     find_objective(objective)
     for strategy in strategies:
-        if SEARCHES[strategy.search].by in ("objective", "strategy"):
-            _check_texts(
-                find_objective(strategy.objective or objective), texts, f"the strategy {strategy.name}"
-            )
-        if model is not None:
-            _check_criterion(strategy, model)
+        for one in with_starts(strategy):
+            if SEARCHES[one.search].by in ("objective", "strategy"):
+                _check_texts(
+                    find_objective(one.objective or objective), texts, f"the strategy {strategy.name}"
+                )
+            if model is not None:
+                _check_criterion(one, model)
     for name in evaluate:
         wanted = find_objective(name)
         _check_texts(wanted, texts, f"evaluate={name!r}")

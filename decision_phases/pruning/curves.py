@@ -367,6 +367,7 @@ class Curves:
             last = max(row.step for row in self.of(name))
             mean = float(np.mean([row.accuracy for row in self.of(name) if row.step == last]))
             lines.append(f"  {name}: accuracy {mean:.3f} with {last} {self.unit}s removed")
+        lines += [f"  {name}: not applicable, for {why}" for name, why in self.not_applicable.items()]
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -8,7 +8,7 @@ from typing import Any
 
 from decision_phases.engine import Store
 from decision_phases.engine import texts as as_texts
-from decision_phases.errors import InputError, UntrustedError
+from decision_phases.errors import InputError
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import all_names, check_request, parts_of, with_controls
@@ -20,7 +20,14 @@ from decision_phases.pruning.orders import choose
 from decision_phases.pruning.savings import Savings
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
-from decision_phases.pruning.strategies import STRATEGIES, find_strategy, searched_by
+from decision_phases.pruning.strategies import (
+    STRATEGIES,
+    find_strategy,
+    goes_by_texts,
+    searched_by,
+    with_starts,
+)
+from decision_phases.pruning.strategy import Strategy
 from decision_phases.pruning.timing import Timing, find_timing
 from decision_phases.readout.ask import Questions
 from decision_phases.tasks import TextSet
@@ -35,8 +42,8 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
         progress: Show a bar.
 
     Returns:
-        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it found itself (see
-        `Setting.obstacle`).
+        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it finds: scores that
+            are not finite, a surrogate that knows too little (see `Setting.obstacle`).
 
     Raises:
         InputError: If there is no such strategy.
@@ -45,11 +52,20 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
     if setting.obstacle(strategy):
         return ()
     try:
+        for begun in with_starts(strategy)[1:]:
+            _check_obstacle(setting, begun)
         chosen = choose(setting, strategy, progress=progress)
-    except UntrustedError as error:
+    except InputError as error:  # of what it is measured on: what was asked for has been checked
         setting.refused[name] = str(error)
         return ()
     return measure(setting, name, chosen, progress=progress)
+
+
+def _check_obstacle(setting: Setting, strategy: Strategy) -> None:
+    why = setting.obstacle(strategy)
+    if why:
+        msg = f"it starts from {strategy.name}, and {why}"
+        raise InputError(msg)
 
 
 def prune(
@@ -107,7 +123,7 @@ def prune(
         evaluate: What else is measured of every cut, on what did not choose: names in `OBJECTIVES`.
         timing: Time forward passes of every cut: "1x128" for one sequence of 128 tokens, or a `Timing`.
         texts: What criteria and objectives that need no labels are measured on, as `dp.texts` takes it: one half
-            chooses, the other measures. The questions by default.
+            chooses, the other measures. The questions by default, which `notes` then say.
         window: Tokens in a window of the texts.
         limit: At most this many windows choose, and as many others measure; None for all. A greedy search by perplexity
             ("sleb") runs nearly all of them for every candidate of every step.
@@ -121,7 +137,8 @@ def prune(
         The curves: `.to_pandas()`, `.plot()`, `.summary()`, `.compare("margin", "random", step=4)`.
 
     Raises:
-        InputError: If something does not fit, before anything runs.
+        InputError: If something does not fit, before anything runs. What a strategy finds undefined as it runs ends
+            that strategy only, and stands in `.not_applicable`.
 
     Example:
         >>> from decision_phases.tasks import questions as as_set
@@ -217,6 +234,7 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     notes = ["Intervals are over questions and conditional on the cuts that were chosen."]
     if not split:
         notes.append("The same questions chose the cuts and measured them: searched curves are optimistic.")
+    notes += _without_texts(setting, [name for name in names if not obstacles[name]])
     notes += [note for name in names if not obstacles[name] for note in _ended(setting, name)]
     notes += [note for name in names for note in _screened(name, rows)]
     if setting.timing is not None:
@@ -242,6 +260,17 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         setting.model.n_params,
         controls,
     )
+
+
+def _without_texts(setting: Setting, names: Sequence[str]) -> list[str]:
+    """What stood for texts where none were given."""
+    found = [name for name in names if goes_by_texts(find_strategy(name), setting.objective)]
+    if setting.texts is not None or not found:
+        return []
+    return [
+        f"No texts were given (texts=), so {', '.join(found)} went by the questions that choose: by their prompts, and "
+        "where tokens are to be predicted by those of the right answers."
+    ]
 
 
 def _ended(setting: Setting, name: str) -> list[str]:

@@ -93,7 +93,7 @@ def rank(
     """Rank the blocks of a model, or their attentions or MLPs, by importance: the least important goes first.
 
     Criteria that compare with right answers are measured on the questions; all others on the texts where these are
-    given, else on the questions. Criteria that need the same runs share them.
+    given, else on the questions, and say so in `.notes`. Criteria that need the same runs share them.
 
     Args:
         model: What `load` gives or takes.
@@ -103,7 +103,8 @@ def rank(
         part: "block", "attention", "mlp", or "joint" for attentions and MLPs in one list.
         size: Number of neighbouring blocks that are removed together.
         layers: Rank only what lies within these layers; all by default.
-        under: What else is done to the model; units that it removes are not ranked.
+        under: What else is done to the model; units that it removes are not ranked, and what it does within a unit or
+            at its ends goes where the unit is removed.
         reference: What "kl" measures the distance from: `Intervention()` for the intact model; what `under` leaves by
             default.
         window: Tokens in a window of the texts.
@@ -218,7 +219,17 @@ def _ranking(criterion: Criterion, request: Request) -> Ranking:
         model=request.model.name,
         n_layers=request.model.n_layers,
         details=scores.details,
-        notes=scores.notes,
+        notes=(*scores.notes, *_without_texts(criterion, data)),
+    )
+
+
+def _without_texts(criterion: Criterion, data: Data | None) -> tuple[str, ...]:
+    """What stood for texts where none were given."""
+    if data is None or data.encoded is None or criterion.needs.labels:
+        return ()
+    return (
+        "No texts were given (texts=), so this is measured on the questions: on their prompts, and where tokens are to "
+        "be predicted on those of the right answers.",
     )
 
 

@@ -97,7 +97,8 @@ class Ranking:
             count: How many.
 
         Returns:
-            The intervention, without what the model ran under; units of several blocks must not overlap.
+            The intervention, without what the model ran under (both together are `ranking.under.removing(cut)`); units
+            of several blocks must not overlap.
 
         Raises:
             InputError: If there are not so many, or they overlap.

@@ -237,7 +237,8 @@ def safe_cut(
         questions: A name, a file or questions.
         max_drop: The loss of accuracy that must be ruled out.
         confidence: With which confidence.
-        by: A strategy with one order: "margin", "accuracy", "deepest", …
+        by: A strategy with one order: "margin", "accuracy", "deepest", …; what needs no right answers ("sleb") goes by
+            the questions that choose, and wherever tokens are to be predicted by those of the right answers.
         up_to: Most units to remove, or a share of the parameters such as "30%".
         protect: Layers never removed; the first and the last by default.
         split: Share of the questions that choose; the others test. None, all for both, is refused.

@@ -169,7 +169,7 @@ def weighing(
     screened = screener and ScreenedSearch(screener, valuer, sign=sign)
 
     def weigh(cuts: Sequence[Cut]) -> tuple[Float[np.ndarray, " cut"], Screening | None]:
-        variants = [base + removal(cut) for cut in cuts]
+        variants = [base.removing(removal(cut)) for cut in cuts]
         if screened:
             return screened.step([cut[-1].layer for cut in cuts], variants)
         return sign * valuer(variants, progress=progress), None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.pruning.criteria.registry import CRITERIA, find_criterion
 from decision_phases.pruning.criteria.units import PARTS
-from decision_phases.pruning.objectives import OBJECTIVES
+from decision_phases.pruning.objectives import OBJECTIVES, find_objective
 from decision_phases.pruning.orders import SEARCHES, Search
 from decision_phases.pruning.strategy import Strategy
 
@@ -141,6 +141,46 @@ def find_strategy(name: str) -> Strategy:
         )
         raise InputError(msg)
     return found
+
+
+def with_starts(strategy: Strategy) -> tuple[Strategy, ...]:
+    """A strategy, and all whose cuts it refines.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        The strategy, what it starts from, what that starts from, ….
+
+    Example:
+        >>> [one.name for one in with_starts(find_strategy("sleb:swaps"))]
+        ['sleb:swaps', 'sleb']
+    """
+    return (strategy, *(with_starts(find_strategy(strategy.start)) if strategy.start else ()))
+
+
+def goes_by_texts(strategy: Strategy, objective: str) -> bool:
+    """Whether what a strategy goes by needs no right answers, and is measured on texts where there are some.
+
+    Args:
+        strategy: The strategy.
+        objective: What searches make best that have no objective of their own.
+
+    Returns:
+        True if a criterion or an objective of it, or of what it starts from, is so measured.
+
+    Example:
+        >>> [goes_by_texts(find_strategy(name), "margin") for name in ("sleb:swaps", "kl:greedy", "margin", "random")]
+        [True, True, False, False]
+    """
+    for one in with_starts(strategy):
+        by = SEARCHES[one.search].by
+        if by in ("objective", "strategy") and find_objective(one.objective or objective).on != "questions":
+            return True
+        needs = find_criterion(one.criterion).needs if one.criterion else None
+        if needs is not None and needs.data and not needs.labels:
+            return True
+    return False
 
 
 def searched_by(names: Iterable[str], search: str | None) -> list[str]:

@@ -340,6 +340,36 @@ def test_a_removed_block_takes_with_it_what_was_removed_of_it_before(tiny, some)
     np.testing.assert_allclose(found.values[2], intact - without, atol=1e-6)
 
 
+EDITED = {
+    "mlp_out": ("block", "mlp"), "attn_out": ("block", "attention"), "resid_mid": ("block",), "resid_post": ("block",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("site", EDITED)
+def test_a_removed_unit_takes_with_it_what_was_done_to_it(site, tiny, some):
+    from decision_phases.readout import read
+
+    before = scale(site, 3, 0.5) + scale("mlp_out", 1, 0.5)
+    intact = read(tiny, some, under=before).final.margin
+    for part in EDITED[site]:
+        found = rank(tiny, some, by="margin", under=before, part=part)
+        without = read(tiny, some, under=skip(3, part=part) + scale("mlp_out", 1, 0.5)).final.margin
+        np.testing.assert_allclose(found.values[3], intact - without, atol=1e-6)
+
+
+def test_a_block_of_a_sparse_model_can_be_removed(tiny, some):
+    from decision_phases.pruning.sparsity import sparsify
+    from decision_phases.readout import read
+
+    sparse, others = (
+        sparsify(tiny, "magnitude:0.5", layers=layers) for layers in (range(6), (0, 1, 2, 4, 5))
+    )
+    found = rank(tiny, some, by="margin", under=sparse)
+    intact = read(tiny, some, under=sparse).final.margin
+    without = read(tiny, some, under=skip(3) + others).final.margin
+    np.testing.assert_allclose(found.values[3], intact - without, atol=1e-6)
+
+
 def test_magnitudes_are_those_of_plain_weights(tiny):
     hf = tiny_hf("llama")
     block = rank(tiny, by=["magnitude_l1", "magnitude_l2"])

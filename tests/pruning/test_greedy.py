@@ -8,7 +8,7 @@ import torch
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
-from decision_phases.interventions import skip
+from decision_phases.interventions import scale, skip
 from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES, Unit, greedy
 from decision_phases.readout import ask, read
 from decision_phases.readout.observe import FinalObserver
@@ -125,6 +125,13 @@ def test_search_within_another_intervention_measures_under_it(tiny, encoded, by_
     for layer in (2, 4):
         value = plain_value(by_force[tuple(sorted((1, layer)))], encoded.gold, "margin")
         assert step.candidates[Unit((layer,)),] == pytest.approx(value, abs=1e-6)
+
+
+def test_what_is_removed_takes_with_it_what_was_done_to_it(tiny, encoded, by_force):
+    (step,) = greedy(
+        tiny, encoded, objective="margin", candidates=(2,), steps=1, under=scale("resid_mid", 2, 0.5)
+    )
+    assert step.value == pytest.approx(plain_value(by_force[2,], encoded.gold, "margin"), abs=1e-6)
 
 
 def test_more_steps_than_candidates_are_refused(tiny, encoded):

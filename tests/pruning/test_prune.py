@@ -251,6 +251,44 @@ def test_searches_by_kl_measure_it_from_the_intact_model(tiny, facts):
             assert one.search_value == pytest.approx(other.search_value, rel=1e-4)
 
 
+def test_what_a_strategy_finds_undefined_ends_that_strategy_only(tiny, facts, monkeypatch):
+    from decision_phases.pruning import orders
+
+    real = orders.rank
+
+    def undefined(*given, by, **more):
+        if by == "kl":
+            raise InputError("kl is not finite for block 2 (nan)")
+        return real(*given, by=by, **more)
+
+    monkeypatch.setattr(orders, "rank", undefined)
+    names = ["deepest", "kl:iterative", "kl:swaps", "cka"]
+    curves = prune(tiny, facts, by=names, up_to=1, draws=1, controls=False)
+    assert curves.strategies == ("deepest", "cka")
+    assert dict(curves.not_applicable) == dict.fromkeys(
+        ["kl:iterative", "kl:swaps"], "kl is not finite for block 2 (nan)"
+    )
+    assert "kl:iterative: not applicable, for kl is not finite for block 2 (nan)" in str(curves)
+
+
+def test_what_a_strategy_starts_from_is_checked_before_anything_runs(facts, monkeypatch):
+    model = load("tiny-llama", quiet=True)
+    model.processed = True
+    monkeypatch.setattr(import_module("decision_phases.pruning.setting"), "read", None)
+    for name in ("magnitude_l1:swaps", "cka:swaps"):
+        with pytest.raises(InputError, match="depends on weights as published"):
+            prune(model, facts, by=["margin", name], up_to=1)
+
+
+def test_what_stands_for_texts_is_said(tiny, facts):
+    given = {"by": ["margin", "sleb:swaps", "magnitude", "kl:greedy"], "up_to": 1, "draws": 1}
+    without = prune(tiny, facts, **given)
+    (note,) = [note for note in without.notes if "No texts" in note]
+    assert "so sleb:swaps, kl:greedy went by the questions that choose" in note
+    with_texts = prune(tiny, facts, **given, texts="pydoc", window=20, limit=2)
+    assert not any("No texts" in note for note in with_texts.notes)
+
+
 def test_search_is_for_all_names_that_do_not_say_how(tiny, facts):
     one, other = (
         prune(tiny, facts, up_to=2, draws=1, controls=False, **how)
@@ -286,6 +324,10 @@ def test_what_a_criterion_protects_is_not_removed_and_said():
     assert len(curves.of("deepest")[-1].cut) == 4
     none = prune(model, items, by="magnitude_plus:one_shot", up_to=2, protect=[4, 5, 6], draws=1)
     assert "protects every block" in none.not_applicable["magnitude_plus:one_shot"]
+    none = prune(model, items, by="magnitude_plus:swaps", up_to=2, protect=[4, 5, 6], draws=1)
+    assert none.not_applicable["magnitude_plus:swaps"].startswith(
+        "it starts from magnitude_plus:one_shot, and the cri"
+    )
     with pytest.raises(
         InputError, match="is not applicable: the criterion magnitude_plus protects every block"
     ):

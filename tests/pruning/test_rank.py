@@ -90,6 +90,13 @@ def test_what_cannot_be_resampled_has_no_interval():
     assert Scores(np.ones(2)).values is None
 
 
+def test_what_stands_for_texts_is_said(tiny, some):
+    found = rank(tiny, some, by=["perplexity", "margin", "magnitude_l1"])
+    assert "No texts were given (texts=), so this is measured on the questions" in str(found["perplexity"])
+    assert found["margin"].notes == found["magnitude_l1"].notes == ()
+    assert rank(tiny, some, texts=["Is water wet? Yes.", "Is fire cold? No."], by="perplexity").notes == ()
+
+
 def test_seed_and_confidence_move_intervals_only(tiny, some):
     one, other = (rank(tiny, some, by="kl", seed=seed) for seed in (0, 1))
     narrow = rank(tiny, some, by="kl", confidence=0.5)

@@ -94,14 +94,9 @@ class Request:
             unit: The unit.
 
         Returns:
-            `under` and the removal; a removed block takes with it what was removed of it already.
+            `under` and the removal, with which goes all that `under` does within the unit or at its ends.
         """
-        rest = [
-            edit
-            for edit in self.under.edits
-            if not (edit.op == "skip" and unit.part == "block" and edit.layer in unit.layers)
-        ]
-        return Intervention(tuple(rest)) + unit.cut
+        return self.under.removing(unit.cut)
 
     def folds(self) -> tuple[frozenset[int], ...]:
         """Groups of the data, dealt at random into folds, each to be left out once.

@@ -50,7 +50,8 @@ class ModelGame:
         asked: The questions, or texts as `criteria.text_data` gives them.
         units: What is kept or removed.
         objective: A name in `GAME_OBJECTIVES`, or a function of final decisions and gold options.
-        under: What else is done to the model, in every mask.
+        under: What else is done to the model, in every mask; what it does within a unit, or at its ends, goes with the
+            unit.
         store: Where results are kept and looked for.
         progress: Show a bar.
 
@@ -143,7 +144,7 @@ class ModelGame:
             raise InputError(msg)
         once, places = distinct_masks(masks)
         todo = [mask for mask in once if mask.tobytes() not in self._known]
-        variants = [self.under + self.units.cut(mask) for mask in todo]
+        variants = [self.under.removing(self.units.cut(mask)) for mask in todo]
         inputs: Inputs | Sequence[TokenSequence] = self.data.encoded or self.data.sequences
         look: AnyObserver = LossObserver() if self.data.encoded is None else FinalObserver()
         if todo:

@@ -78,7 +78,7 @@ def shapley(
         texts: What `dp.texts` takes, instead of questions.
         window: Tokens in a window of the texts.
         limit: Use at most this many windows of the texts; None for all.
-        under: An intervention that holds in every mask.
+        under: An intervention that holds in every mask; what it does within a unit, or at its ends, goes with the unit.
         seed: Of everything random.
         store: Where results are kept and looked for: a folder.
         progress: Show a bar.

@@ -7,7 +7,7 @@ import pytest
 
 import decision_phases as dp
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention, skip
+from decision_phases.interventions import Intervention, scale, skip
 from decision_phases.pruning.game import (
     GAME_OBJECTIVES,
     ModelGame,
@@ -121,6 +121,17 @@ def test_masks_hold_under_another_intervention(tiny, encoded):
         assert value == pytest.approx(read(tiny, encoded, under=skip(4, *gone)).final.margin.mean(), abs=1e-6)
     with pytest.raises(InputError, match="removed twice"):
         values_of_masks(tiny, encoded, masks, find_units((1, 2), 6), under=skip(2))
+
+
+def test_a_unit_takes_with_it_what_was_done_to_it(tiny, encoded):
+    halved, no_mlp, besides = scale("mlp_out", 1, 0.5), skip(2, part="mlp"), scale("resid_post", 3, 0.5)
+    by_hand = {(False, False): skip(1, 2), (True, False): halved + skip(2), (False, True): skip(1) + no_mlp,
+               (True, True): halved + no_mlp}  # fmt: skip
+    masks = all_masks(2)
+    found = values_of_masks(tiny, encoded, masks, find_units((1, 2), 6), under=halved + no_mlp + besides)
+    for mask, value in zip(masks, found.values, strict=True):
+        under = by_hand[tuple(mask.tolist())] + besides
+        assert value == pytest.approx(read(tiny, encoded, under=under).final.margin.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("objective", ["margin", "perplexity_ratio"])
