@@ -23,6 +23,7 @@ from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import find_repair
 from decision_phases.repairs.result import FittedRepair
+from decision_phases.store import why_unwritable
 from decision_phases.tasks import TextSet
 
 Texts = str | Path | TextSet | Iterable[str]
@@ -88,6 +89,7 @@ def repair(
         >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
         (True, 1024)
     """
+    folder = folder_of(checkpoint)
     access, base = as_model(model), under or Intervention()
     how = find_compensation(method) if is_compensation(method) else find_repair(method)
     if isinstance(how, Compensation):
@@ -97,7 +99,7 @@ def repair(
         places = places_of(access, cut)
         _check_base(access, base, cut, how)
     source = source_of(access, texts, window=window, limit=limit, seed=seed)
-    task = Task(access, cut, source, base, sequential, seed, folder_of(checkpoint), progress)
+    task = Task(access, cut, source, base, sequential, seed, folder, progress)
     if isinstance(how, Compensation):
         return compensate(task, how)
     (found,) = fit_all(task, places, [how])
@@ -144,7 +146,7 @@ def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | Non
 
 
 def folder_of(given: str | Path | None) -> Path | None:
-    """Make the folder of checkpoints.
+    """Refuse a folder that cannot hold checkpoints; it is made with the first of them, and not before.
 
     Args:
         given: Where; None for none.
@@ -153,14 +155,17 @@ def folder_of(given: str | Path | None) -> Path | None:
         The folder, or None.
 
     Raises:
-        InputError: If it cannot be made.
+        InputError: If it cannot be made, or not be written to.
+
+    Example:
+        >>> str(folder_of("mine")), folder_of(None)
+        ('mine', None)
     """
     if given is None:
         return None
     folder = Path(given).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{folder} cannot be made: {error.strerror or error}; give another folder for checkpoints"
-        raise InputError(msg) from error
+    why = why_unwritable(folder)
+    if why:
+        msg = f"{folder} cannot be made or written to: {why}; give another folder for checkpoints"
+        raise InputError(msg)
     return folder
