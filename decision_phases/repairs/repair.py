@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from decision_phases.engine import texts as read_texts
@@ -19,8 +20,8 @@ from decision_phases.repairs.components import (
     is_compensation,
 )
 from decision_phases.repairs.contract import MapRepair, Repair, Source, Task
-from decision_phases.repairs.dispatch import fit_all
-from decision_phases.repairs.places import places_of
+from decision_phases.repairs.dispatch import check_all, fit_all
+from decision_phases.repairs.places import Place, places_of
 from decision_phases.repairs.registry import find_repair
 from decision_phases.repairs.result import FittedRepair
 from decision_phases.store import why_unwritable
@@ -89,9 +90,86 @@ def repair(
         >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
         (True, 1024)
     """
+    return checked_repair(
+        model, cut, method=method, texts=texts, window=window, limit=limit, sequential=sequential, seed=seed,
+        checkpoint=checkpoint, under=under, progress=progress,
+    ).fit()  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A repair that has passed all checks.
+
+    Attributes:
+        task: What is asked.
+        how: The repair.
+        places: Where maps are put; none for compensations.
+    """
+
+    task: Task
+    how: Repair | Compensation
+    places: tuple[Place, ...]
+
+    def fit(self) -> FittedRepair:
+        """Fit or train it.
+
+        Returns:
+            What makes up for the cut.
+
+        Raises:
+            InputError: If the tokens do not determine a map, or training fails.
+        """
+        if isinstance(self.how, Compensation):
+            return compensate(self.task, self.how)
+        (found,) = fit_all(self.task, self.places, [self.how])
+        return found
+
+
+def checked_repair(
+    model: object,
+    cut: Intervention,
+    *,
+    method: str | Repair | Compensation = "relative_ghost",
+    texts: Texts = "pydoc",
+    window: int = 128,
+    limit: int | None = 128,
+    sequential: bool = True,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    under: Intervention | None = None,
+    progress: bool = False,
+) -> Asked:
+    """Check everything that `repair` is asked, and fit nothing yet.
+
+    Args:
+        model: As in `repair`.
+        cut: As in `repair`.
+        method: As in `repair`.
+        texts: As in `repair`.
+        window: As in `repair`.
+        limit: As in `repair`.
+        sequential: As in `repair`.
+        seed: As in `repair`.
+        checkpoint: As in `repair`.
+        under: As in `repair`.
+        progress: As in `repair`.
+
+    Returns:
+        What can be fitted.
+
+    Raises:
+        InputError: Saying what does not fit.
+        MissingPackageError: If a package is missing.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> checked_repair("tiny-llama", skip(2), method="ghost", limit=8).how.name
+        'ghost'
+    """
     folder = folder_of(checkpoint)
     access, base = as_model(model), under or Intervention()
     how = find_compensation(method) if is_compensation(method) else find_repair(method)
+    places: tuple[Place, ...] = ()
     if isinstance(how, Compensation):
         cut, base = base + cut, Intervention()
         check_compensable(access, cut, how)
@@ -100,10 +178,9 @@ def repair(
         _check_base(access, base, cut, how)
     source = source_of(access, texts, window=window, limit=limit, seed=seed)
     task = Task(access, cut, source, base, sequential, seed, folder, progress)
-    if isinstance(how, Compensation):
-        return compensate(task, how)
-    (found,) = fit_all(task, places, [how])
-    return found
+    if not isinstance(how, Compensation):
+        check_all(task, [how])
+    return Asked(task, how, places)
 
 
 def _check_base(model: ModelAccess, base: Intervention, cut: Intervention, asked: Repair) -> None:
