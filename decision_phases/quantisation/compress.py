@@ -205,7 +205,7 @@ def _check_repair(
     changed = steps.index("quantise") < steps.index("repair") or any(edit.op == "weights" for edit in prune)
     if changed and not isinstance(how, MapRepair):
         msg = (
-            f"{how.name} trains weights of the model as it was loaded, but they are changed before it (order="
+            f"{how.name} is trained through the model as it was loaded, whose weights are changed before it (order="
             f"{list(steps)}, '{prune}'); prune by removals alone and repair before quantise, or use one of "
             f"{', '.join(MAPS)}"
         )

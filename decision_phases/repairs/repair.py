@@ -22,7 +22,7 @@ from decision_phases.repairs.components import (
 from decision_phases.repairs.contract import MapRepair, Repair, Source, Task
 from decision_phases.repairs.dispatch import check_all, fit_all
 from decision_phases.repairs.places import Place, places_of
-from decision_phases.repairs.registry import find_repair
+from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.result import FittedRepair
 from decision_phases.store import why_unwritable
 from decision_phases.tasks import TextSet
@@ -185,7 +185,10 @@ def checked_repair(
 
 def _check_base(model: ModelAccess, base: Intervention, cut: Intervention, asked: Repair) -> None:
     if base and not isinstance(asked, MapRepair):
-        msg = f"{asked.name} trains weights of the model, not of one under {base}; use a repair by maps, or no under="
+        msg = (
+            f"{asked.name} is trained through the model as it was loaded, not through one under '{base}'; leave under= "
+            f"out and add '{base}' to what comes back, or use one of {', '.join(MAPS)}, which are fitted under it"
+        )
         raise InputError(msg)
     check_variant(model, base + cut)
     if base.needs_positions or base.per_question:
