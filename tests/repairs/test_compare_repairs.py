@@ -17,6 +17,7 @@ from decision_phases.readout import find_phases, perplexity, read
 from decision_phases.readout.perplexity import Perplexity
 from decision_phases.repairs import RepairComparison, RepairRow, compare_repairs, repair
 from decision_phases.stats import paired_difference, resample_weights
+from decision_phases.studies.repairing import run_repairs
 from decision_phases.tasks import TextSet, questions
 from decision_phases.tasks import texts as read_texts
 
@@ -217,3 +218,13 @@ def test_the_folder_of_a_comparison(tiny, some, tmp_path, monkeypatch):
     )
     _, again = run_repairs(tiny, CUT, some, **settings, resume=True)
     np.testing.assert_array_equal(again.of("diagonal").margins, found.of("diagonal").margins)
+
+
+def test_one_question_is_refused_before_anything_is_fitted(tiny, tmp_path, monkeypatch):
+    """Nothing can be compared on it, and no transition be told from chance."""
+    monkeypatch.setattr("decision_phases.repairs.dispatch.fit_maps", None)
+    with pytest.raises(InputError, match="1 question was given; give at least 2"):
+        compare_repairs(tiny, skip(2), methods=["ghost"], questions=questions("facts").limit(1, 0), limit=8)
+    with pytest.raises(InputError, match="1 question was given; give at least 2"):
+        run_repairs(tiny, skip(2), questions("facts").limit(1, 0), methods=["ghost"], out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

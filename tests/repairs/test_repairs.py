@@ -9,10 +9,20 @@ import torch
 from decision_phases.engine import capture
 from decision_phases.errors import InputError
 from decision_phases.interventions import Affine, Bottleneck, Intervention, scale, skip
+from decision_phases.lenses import tuned_lens
 from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import perplexity
-from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
+from decision_phases.repairs import (
+    MAPS,
+    REPAIRS,
+    FittedRepair,
+    compare_repairs,
+    find_repair,
+    hadamard,
+    places_of,
+    repair,
+)
 from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
 from decision_phases.repairs.contract import Job, Task
 from decision_phases.repairs.dispatch import fit_all
@@ -524,3 +534,24 @@ def test_names_and_settings_that_do_not_exist(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize("function", [repair, compare_repairs, tuned_lens])
+def test_a_folder_for_checkpoints_is_looked_at_first_and_made_last(function, tiny, tmp_path, monkeypatch):
+    cut = () if function is tuned_lens else (skip(2),)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be made or written to: .*file is no folder"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "file" / "folder")
+    with pytest.raises(InputError, match="unknown model"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "folder")
+    with pytest.raises(InputError, match="seed=-1"):
+        function(tiny, *cut, seed=-1, checkpoint=tmp_path / "folder")
+    short = {"limit": 1} if function is tuned_lens else {"method": replace(SHORT, steps=0)}
+    if function is compare_repairs:
+        short = {"methods": [replace(SHORT, steps=0)]}
+    with pytest.raises(InputError, match=r"needs more than 32 tokens|must be above 0"):
+        function(tiny, *cut, texts=TEXTS, window=16, checkpoint=tmp_path / "folder", **short)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root, whom no mode stops
+    with pytest.raises(InputError, match="may not be written to"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "folder")

@@ -110,7 +110,7 @@ def check_targets(
     if not known:
         msg = (
             f"the cut leaves {model.name} no matrix that could be trained (blocks with something left: "
-            f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that only adds maps"
+            f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that puts maps in its place"
         )
         raise InputError(msg)
     for target in known if targets is None else targets:
