@@ -50,7 +50,7 @@ def same(a, b):
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
-        elif field.name in ("cka", "metrics"):
+        elif field.name in ("cka", "metrics", "metrics_ci"):
             assert set(one) == set(two)
             np.testing.assert_array_equal(list(one.values()), [two[name] for name in one])
         else:
@@ -65,7 +65,10 @@ def same(a, b):
         {"transition": None, "transition_ci": None, "outcome": "no transition"},
         {"cka": {}, "option_frequency": None, "search_value": 0.1 + 0.2},
         {"seed": 3, "margin": 1 / 3},
-        {"metrics": {"perplexity": np.inf, "kl": NAN, "accuracy": 1 / 3}},
+        {
+            "metrics": {"perplexity": np.inf, "kl": NAN, "accuracy": 1 / 3},
+            "metrics_ci": {"perplexity": (2.5, np.inf), "kl": (NAN, NAN)},
+        },
     ],
 )
 def test_a_record_gives_the_step_back_exactly(changes):
