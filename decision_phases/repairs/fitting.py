@@ -127,7 +127,8 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
             task.fit(
                 of.repair.name,
                 of.repair,
-                parameters=len(of.places) * of.repair.n_parameters(model.d_model),
+                parameters_trained=len(of.places) * of.repair.n_parameters(model.d_model),
+                parameters_added=len(of.places) * of.repair.n_parameters(model.d_model),
                 seconds=of.seconds,
                 places=tuple(of.places),
             ),

@@ -87,7 +87,7 @@ def repair(
         >>> found = repair("tiny-llama", cut, method="ghost", limit=8)
         >>> cut + found
         <Intervention: skip {2, 3} + map resid_pre of layer 2>
-        >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
+        >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters_added
         (True, 1024)
     """
     return checked_repair(

@@ -59,7 +59,7 @@ def test_every_row_is_what_its_model_says_by_itself(compared, tiny, some):
         ppl = perplexity(tiny, TEXTS.evaluation, window=32, limit=8, under=unders[found.method])
         np.testing.assert_allclose(found.perplexity.log_value, ppl.log_value, rtol=1e-6)
         assert found.transition == find_phases(alone, n_boot=500, n_perm=1000).transition
-    assert [r.fit and r.fit.parameters for r in compared.rows] == [None, None, 2 * 32, 2 * 32 * 32]
+    assert [r.fit and r.fit.parameters_added for r in compared.rows] == [None, None, 2 * 32, 2 * 32 * 32]
 
 
 def test_the_table_has_gains_and_shares_with_intervals(compared):
@@ -138,7 +138,7 @@ def test_the_table_says_what_a_repair_takes_and_when_the_transition_comes(compar
     for found in compared.rows:
         ends = table.loc[found.method, ["transition_low", "transition_high"]]
         assert ends.isna().all() if found.transition_ci is None else tuple(ends) == found.transition_ci
-    assert f"{2 * 32 * 32} parameters fitted in" in str(compared).splitlines()[-2]
+    assert f"{2 * 32 * 32} parameters trained, {2 * 32 * 32} added in" in str(compared).splitlines()[-2]
 
 
 def test_an_infinite_perplexity_has_no_gain(compared):

@@ -142,7 +142,7 @@ def test_training_brings_the_answer_nearer_and_leaves_the_model_alone(tiny):
     assert found.fit.losses[-1] < 0.8 * found.fit.losses[0]
     start = repair(tiny, CUT, method="linear_patch", **FEW)
     assert divergence(tiny, CUT + found) < 0.8 * divergence(tiny, CUT + start)
-    assert found.fit.parameters == 32 * 32
+    assert found.fit.parameters_trained == found.fit.parameters_added == 32 * 32
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])

@@ -110,7 +110,7 @@ def test_every_repair_keeps_the_contract(name, tiny, scattered):
     assert type(healed) is Intervention
     assert healed.removed_blocks == (1, 4, 5)
     fit = found.fit
-    assert fit.parameters == 4 * asked(name).n_parameters(32)
+    assert fit.parameters_trained == fit.parameters_added == 4 * asked(name).n_parameters(32)
     assert fit.tokens == sum(map(len, windows(tiny)))
     assert fit.cut == scattered
     assert [place.cut for place in fit.places] == [str(place) for place in places_of(tiny, scattered)]

@@ -113,16 +113,23 @@ class TextTrained(TrainedRepair):
         loss = self.objective(task, prepared, rows)
         seconds = time.perf_counter() - began
         trained = self._training(task).run(prepared.parameters, loss, progress=task.progress)
+        edits = prepared.edits()
         fit = task.fit(
             self.name,
             self,
-            parameters=sum(p.numel() for p in prepared.parameters.values()),
+            parameters_trained=sum(p.numel() for p in prepared.parameters.values()),
+            parameters_added=sum(
+                array.size
+                for edit in edits
+                if edit.op != "weights"
+                for array in Intervention((edit,)).arrays().values()
+            ),
             seconds=seconds + trained.seconds,
             places=(),
             losses=trained.losses,
             trained=sum(len(windows[i]) for step in order for i in step),
         )
-        return FittedRepair(prepared.edits(), fit)
+        return FittedRepair(edits, fit)
 
     def objective(
         self, task: Task, prepared: Prepared, rows: Callable[[int], Rows]
