@@ -64,11 +64,11 @@ def _criteria(r: dict[str, Any]) -> list[str]:
                 )
             )
             back = [_share(row, measure) for measure in ("accuracy", "log_perplexity")]
-            trained = row.get("parameters_trained", row.get("parameters"))  # as older results call them
             perplexity = "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}"
             table.append(
                 f"| {row['method']} | {row['accuracy']:.3f} | {gain[0]} | {gain[1]} | {row['margin']:+.3f} | {perplexity} "
-                f"| {back[0]} | {back[1]} | {trained} | {row.get('parameters_added', '–')} | {row['seconds']:.0f} |"
+                f"| {back[0]} | {back[1]} | {row['parameters_trained']} "
+                f"| {row['parameters_added']} | {row['seconds']:.0f} |"
             )
         layers = ", ".join(map(str, cut["layers"]))
         texts.append(

@@ -116,9 +116,13 @@ def _each(r: dict[str, Any]) -> str:
         fit = r["fits"].get(row["method"])
         where = "–" if row["transition"] is None else int(row["transition"])
         told: list[object] = ["–"] * 4
-        if fit is not None:  # older results have one number, of what was trained
-            trained = fit.get("parameters_trained", fit.get("parameters"))
-            told = [fit["tokens"], trained, fit.get("parameters_added", "–"), f"{fit['seconds']:.0f}"]
+        if fit is not None:
+            told = [
+                fit["tokens"],
+                fit["parameters_trained"],
+                fit["parameters_added"],
+                f"{fit['seconds']:.0f}",
+            ]
         rows.append(
             [row["method"], f"{row['accuracy']:.3f}", f"{row['margin']:+.3f}",
              "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}", where, *told, _ends(r, row["method"])]
