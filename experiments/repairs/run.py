@@ -121,7 +121,8 @@ def plan(
         collapse = curves.collapse(criterion)
         names, at = (NO_COLLAPSE, s.UP_TO - s.BEYOND) if collapse is None else (SIZES, collapse)
         there = (max(1, at // 2), at, min(at + s.BEYOND, max(steps)))
-        for size, n in dict(zip(names, there, strict=True)).items():
+        sizes = {n: size for size, n in reversed(list(zip(names, there, strict=True)))}
+        for n, size in sorted(sizes.items()):  # a search that ends at the collapse has no cut beyond it
             layers = tuple(sorted(steps[n]))
             cuts.append(
                 {

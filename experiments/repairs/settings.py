@@ -6,7 +6,7 @@ SEED = 0
 N_SEARCH = 160  # choose the cuts and set the boundary
 N_EVALUATION = 128  # measure
 CRITERIA = ("margin", "block_influence")  # strategies whose cuts are repaired
-UP_TO = 20  # blocks removed in search of the collapse
+UP_TO = 24  # blocks removed in search of the collapse
 BEYOND = 2  # blocks removed after it
 METHODS = ("mean_bias", "diagonal", "linear_patch", "hadamard_diagonal", "ghost", "affine", "relative_ghost",
            "relative_affine", "bottleneck")  # fmt: skip
