@@ -33,9 +33,9 @@ def compare(ctx: click.Context, /, by: str, search: str | None, **_: Any) -> Non
 
     As `decision-phases prune`, with comparison.json and comparison.parquet beside: the area under accuracy against
     blocks removed (1 if nothing is lost, 0 at chance) with its interval, the last cut that is still above chance, where
-    half and three quarters of the accuracy above chance are lost, and the difference from random cuts on the same
-    questions, its p-value adjusted for the number of strategies. Random and deepest always run along. With --splits the
-    spread over splits of the questions stands beside the interval within one.
+    half and three quarters of the accuracy above chance are lost, and the difference from random cuts and from the
+    first strategy on the same questions, p-values adjusted for the number of strategies. Random and deepest always run
+    along. With --splits the spread over splits of the questions stands beside the interval within one.
 
     \b
     Examples:

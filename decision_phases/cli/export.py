@@ -42,6 +42,7 @@ def export(ctx: click.Context, /, folder: Path, maps: Path | None, **given: Any)
       decision-phases export slim --skip-attention 5,8 --skip-mlp 20
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     under = cut_from(given)
+    from decision_phases.exports import check_target
     from decision_phases.exports import export as save
     from decision_phases.interventions import Intervention
 
@@ -51,4 +52,5 @@ def export(ctx: click.Context, /, folder: Path, maps: Path | None, **given: Any)
         raise click.UsageError(
             "nothing is changed: give --skip, --skip-attention, --skip-mlp or --maps.", ctx
         )
+    check_target(folder)
     click.echo(save(load_model(given), under, folder))

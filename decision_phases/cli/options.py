@@ -50,12 +50,12 @@ class NumberOr(click.ParamType):  # type: ignore[type-arg]
 
 
 class Amount(click.ParamType):  # type: ignore[type-arg]
-    """A whole number of at least 1, or a percentage such as "30%"."""
+    """A whole number of at least 1, a percentage such as "30%", or another budget such as "20% latency"."""
 
     name = "amount"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn what was typed into a number, or leave the percentage as it is.
+        """Turn what was typed into a number, or into the budget as it is written.
 
         Args:
             value: What was typed, or the default.
@@ -63,14 +63,18 @@ class Amount(click.ParamType):  # type: ignore[type-arg]
             ctx: The context.
 
         Returns:
-            A number, or the percentage.
+            A number, or the budget in words.
         """
         text = str(value).strip()
-        if not text.endswith("%"):
+        if "%" not in text:
             return click.IntRange(min=1).convert(value, param, ctx)
-        wanted: Any = click.FloatRange(0, 100, min_open=True, max_open=True)
-        share = wanted.convert(text[:-1], param, ctx)
-        return f"{share:g}%"
+        from decision_phases.errors import InputError
+        from decision_phases.pruning.budget import find_budget
+
+        try:
+            return str(find_budget(text))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 def together(*options: Decorator) -> Decorator:
@@ -253,7 +257,8 @@ pruning = together(
         "up_to",
         type=Amount(),
         metavar="N|P%",
-        help="Remove at most so many blocks (attentions, MLPs), or such a share of the parameters, as in 30%.",
+        help="Remove at most so many blocks (attentions, MLPs), or such a share of the parameters, as in 30%, or of "
+        "the time or memory of a forward pass, as in '20% latency' or '20% memory'.",
     ),
     click.option(
         "--protect",

@@ -131,22 +131,21 @@ def comparison(content: Mapping[str, Any]) -> str:
     Returns:
         A table, one row a strategy, and what its columns are.
     """
-    rows = []
-    for row in content["strategies"]:
-        p_value = row["p_holm"]
-        rows.append(
-            [
-                row["strategy"],
-                str(row["last_step"]),
-                _number(row["area"]),
-                _interval(row["area_low"], row["area_high"]),
-                *("–" if row[name] is None else str(row[name]) for name in ("last_above_chance", "half")),
-                *(_number(row[name], signed=True) for name in ("difference",)),
-                _interval(row["low"], row["high"], signed=True),
-                "–" if p_value is None else f"{p_value:.3f}",
-                *([_number(row["area_split_sd"])] if content["splits"] > 1 else []),
-            ]
-        )
+    rows = [
+        [
+            row["strategy"],
+            str(row["last_step"]),
+            _number(row["area"]),
+            _interval(row["area_low"], row["area_high"]),
+            *("–" if row[name] is None else str(row[name]) for name in ("last_above_chance", "half")),
+            _number(row["difference"], signed=True),
+            _interval(row["low"], row["high"], signed=True),
+            _number(row["p_holm"]),
+            _number(row["p_luck"]),
+            *([_number(row["area_split_sd"])] if content["splits"] > 1 else []),
+        ]
+        for row in content["strategies"]
+    ]
     heads = [
         "strategy",
         "removed",
@@ -157,13 +156,43 @@ def comparison(content: Mapping[str, Any]) -> str:
         "over random",
         "95% interval",
         "p",
+        "p of luck",
     ]
     spread = ["sd over splits"] if content["splits"] > 1 else []
     return (
         f"{table([*heads, *spread], rows)}\n"
         f"Area under accuracy by {content['unit']}s removed, 1 if nothing is lost and 0 at chance; the last number of "
         f"{content['unit']}s\nabove chance; accuracy over that of random cuts, mean over the curve; p by Holm over the "
-        "strategies."
+        "strategies. The p of luck\nis the chance that a random cut as large as the last one has at least its mean "
+        f"margin, by {_drawn(content['strategies'])}.{_against(content)}"
+    )
+
+
+def _drawn(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many random cuts stand behind the p of luck."""
+    counts = sorted({row["draws"] for row in rows if row["draws"] is not None})
+    return f"{' or '.join(map(str, counts)) or 'no'} draws" if counts != [1] else "1 draw"
+
+
+def _against(content: Mapping[str, Any]) -> str:
+    """Every other strategy against the first."""
+    if not content["against"]:
+        return ""
+    rows = [
+        [
+            row["strategy"],
+            str(row["step"]),
+            _number(row["difference"], signed=True),
+            _interval(row["low"], row["high"], signed=True),
+            _number(row["p_holm"]),
+            f"{row['minimum_detectable']:.3f}",
+        ]
+        for row in content["against"]
+    ]
+    heads = ["strategy", "up to", f"over {content['reference']}", "95% interval", "p", "detectable"]
+    return (
+        f"\n\n{table(heads, rows)}\n"
+        "Accuracy over that of the first strategy, mean over the curve, on the same questions; p by Holm over these."
     )
 
 

@@ -99,8 +99,8 @@ def _plain(record: dict[str, Any]) -> list[str]:
 def _checked(record: dict[str, Any]) -> str:
     checks = record["checks"]
     text = (
-        f"Reloaded in a fresh process before it was put here: logits within {checks['logits']:.1e} of those of the "
-        f"changed model (tolerance {record['tolerance']:.0e}, {record['dtype']})"
+        "Reloaded in a fresh process before it was put here: weights bit for bit, logits within "
+        f"{checks['logits']:.1e} of those of the changed model (tolerance {checks['tolerance']:.0e}, {record['dtype']})"
     )
     if checks["cached"] is None:
         return f"{text}. Cached generation was not checked: it fails for the whole model too ({checks['failure']})."

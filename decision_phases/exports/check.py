@@ -7,15 +7,20 @@ Prints one line of JSON. A folder for plain transformers is looked at with plain
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+if TYPE_CHECKING:  # a plain folder is looked at without this package
+    from decision_phases.interventions import Intervention
+    from decision_phases.models import ModelAccess
 
 PROMPT, NEW_TOKENS = 4, 8
 #: What families that cannot generate with a cache raise.
@@ -27,18 +32,55 @@ def check(folder: Path, reference: Path) -> dict[str, Any]:
 
     Args:
         folder: What was saved.
-        reference: Tokens, and the logits that belong to them.
+        reference: Tokens, the logits that belong to them, and something in the model's number format.
 
     Returns:
-        `logits`: the largest difference from the reference; `cached` and `failure`, as from `cached_difference`.
+        `logits`: the largest difference from the reference; `cached` and `failure`, as from `cached_difference`;
+        `prints`, of the weights as plain transformers reads them; `under`, which identifies the intervention, if any.
     """
     expected = load_file(reference)
-    sidecar = (folder / "decision_phases" / "intervention.json").exists()
+    hf, under = _plain(folder), None
+    found = prints(hf.state_dict())  # before it runs: some families rescale their weights then
     with torch.no_grad():
-        run, generate = _with_sidecar(folder) if sidecar else _plain(folder)
+        if (folder / "decision_phases" / "intervention.json").exists():
+            del hf
+            model = _with_sidecar(folder, expected["like"].dtype)
+            under = model.intervention.key
+            run, generate = of_model(model, model.intervention)
+        else:
+            run, generate = of_plain(hf)
         difference = (run(expected["tokens"]).float() - expected["logits"]).abs().max()
         cached, failure = cached_difference(run, generate, expected["tokens"])
-    return {"logits": float(difference), "cached": cached, "failure": failure}
+    return {
+        "logits": float(difference),
+        "cached": cached,
+        "failure": failure,
+        "prints": found,
+        "under": under,
+    }
+
+
+def prints(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Hash weights one by one.
+
+    Args:
+        weights: Name → values.
+
+    Returns:
+        Name → hash of shape, number format and bits.
+
+    Example:
+        >>> one, other = torch.zeros(2), torch.tensor([0.0, -0.0])
+        >>> prints({"w": one}) == prints({"w": one.clone()}), prints({"w": one}) == prints({"w": other})
+        (True, False)
+    """
+    found = {}
+    for name, values in weights.items():
+        flat = values.detach().to("cpu").contiguous().view(-1)
+        digest = hashlib.blake2b(f"{tuple(values.shape)}{flat.dtype}".encode(), digest_size=8)
+        digest.update(flat.view(torch.uint8).numpy().data)
+        found[name] = digest.hexdigest()
+    return found
 
 
 Run = Callable[[Tensor], Tensor]
@@ -94,33 +136,45 @@ def of_plain(hf: Any) -> tuple[Run, Generate]:
     return run, generate
 
 
-def _plain(folder: Path) -> tuple[Run, Generate]:
-    from transformers import AutoModelForCausalLM
+def of_model(model: ModelAccess, under: Intervention) -> tuple[Run, Generate]:
+    """Run a loaded model under an intervention, and have it generate with its own cache.
 
-    hf: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", attn_implementation="eager")
-    return of_plain(hf.eval())
+    Args:
+        model: The model.
+        under: The intervention.
 
-
-def _with_sidecar(folder: Path) -> tuple[Run, Generate]:
+    Returns:
+        As from `of_plain`.
+    """
     from decision_phases.engine import applied
-    from decision_phases.models import load
-
-    model = load(folder, device="cpu", quiet=True)
 
     def run(tokens: Tensor) -> Tensor:
-        with applied(model, model.intervention):
-            return model.logits(tokens)
+        with applied(model, under):
+            return model.logits(tokens.to(model.device)).cpu()
 
     def generate(prompt: Tensor) -> tuple[Tensor, Tensor]:
-        made, logits, cache = prompt, [], None
-        with applied(model, model.intervention):
+        made, logits, cache = prompt.to(model.device), [], None
+        with applied(model, under):
             for _ in range(NEW_TOKENS):
                 last, cache = model.step(made if cache is None else made[:, -1:], cache)
                 logits.append(last)
                 made = torch.cat([made, last.argmax(-1, keepdim=True)], dim=1)
-        return made, torch.stack(logits, dim=1)
+        return made.cpu(), torch.stack(logits, dim=1).cpu()
 
     return run, generate
+
+
+def _plain(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    hf: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", attn_implementation="eager")
+    return hf.eval()
+
+
+def _with_sidecar(folder: Path, dtype: torch.dtype) -> ModelAccess:
+    from decision_phases.models import load
+
+    return load(folder, device="cpu", dtype=dtype, quiet=True)
 
 
 if __name__ == "__main__":

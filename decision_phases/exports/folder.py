@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from decision_phases.engine import applied
-from decision_phases.engine.lower import changed, check_variant
-from decision_phases.errors import InputError, ParityError
+from decision_phases.engine.lower import check_variant
+from decision_phases.errors import InputError
 from decision_phases.exports.card import mergekit_recipe, model_card
-from decision_phases.exports.check import cached_difference, of_plain
+from decision_phases.exports.plain import replaced
+from decision_phases.exports.reload import compare, expected_prints
 from decision_phases.exports.shorten import shortened
-from decision_phases.interventions import Intervention, Weights
-from decision_phases.models import ModelAccess, as_model
-from decision_phases.models.block_list import block_prefix
+from decision_phases.exports.target import beside, check_target, writing
+from decision_phases.interventions import Intervention
+from decision_phases.models import ModelAccess, as_model, bundled
 from decision_phases.models.loading import cast
-from decision_phases.models.parity import TOLERANCE
 from decision_phases.store import versions, write_json
-
-_PROBE = 24
 
 
 @dataclass(frozen=True)
@@ -80,8 +68,8 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
     activations) does not fit the architecture; then the whole model is saved with the intervention beside it, and
     `dp.load` gives it as `model.intervention`.
 
-    The folder is written under another name, reloaded in a fresh process, compared (logits, and generation with the
-    key-value cache), and only then moved to its place. A folder that fails is not left behind.
+    The folder is written under another name, reloaded in a fresh process, compared (weights bit for bit, logits, and
+    generation with the key-value cache), and only then moved to its place. A folder that fails is not left behind.
 
     Args:
         model: What `load` gives or takes, but no TransformerLens object: from that no plain model can be rebuilt.
@@ -97,34 +85,38 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         ParityError: If what was saved does not say the same when it is reloaded.
 
     Example:
+        >>> import tempfile
         >>> from decision_phases.interventions import skip
         >>> with tempfile.TemporaryDirectory() as somewhere:
         ...     saved = export("tiny-llama", skip(2, 3), Path(somewhere) / "short")
         ...     saved.kind, saved.kept, saved.difference < 1e-5
         ('plain', (0, 1, 4, 5), True)
     """
+    target = check_target(folder)
     access = as_model(model)
     check_exportable(access, under)
-    target = Path(folder).expanduser()
-    with _beside(target) as work, torch.no_grad():
+    with beside(target) as work, torch.no_grad():
         hf = access.fresh_hf()
         cast(hf, access.dtype)
         before = _count(hf)
-        replaced = _replaced(hf, under)
-        kind = "sidecar" if replaced is None else "plain"
+        values = replaced(access, hf, under)
+        kind = "sidecar" if values is None else "plain"
         kept = tuple(
             layer
             for layer in range(access.n_layers)
             if kind == "sidecar" or layer not in under.removed_blocks
         )
-        if replaced is not None:
-            hf = shortened(hf, under.removed_blocks, replaced)
-        _write(hf, access, work)
-        if replaced is None:
-            under.save(work / "decision_phases")
+        saved = Intervention() if values is None else under
+        expected = expected_prints(access, hf, saved, kept)
+        if values is not None:
+            hf = shortened(hf, under.removed_blocks, values)
+        with writing(target):
+            _write(hf, access, work)
+            if values is None:
+                under.save(work / "decision_phases")
         after = _count(hf)
         del hf
-        checks = _compare(access, under, work, kind)
+        checks = compare(access, under, work, kind, expected)
         record = {
             "kind": kind,
             "model": access.name,
@@ -136,18 +128,18 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
             "under_key": under.key,
             "n_layers": access.n_layers,
             "kept": list(kept),
-            "replaced": sorted(replaced or ()),
+            "replaced": sorted(values or ()),
             "parameters": after,
             "parameters_before": before,
-            "tolerance": TOLERANCE.get(access.dtype, 1.0),
             "checks": checks,
             "versions": versions(),
         }
-        write_json(work / "decision_phases" / "export.json", record)
-        (work / "README.md").write_text(model_card(record), encoding="utf-8")
-        if kind == "plain" and not replaced:
-            recipe = mergekit_recipe(access.name, kept, _dtype(access))
-            (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
+        with writing(target):
+            write_json(work / "decision_phases" / "export.json", record)
+            (work / "README.md").write_text(model_card(record), encoding="utf-8")
+            if kind == "plain" and not values:
+                recipe = mergekit_recipe(_source(access), kept, _dtype(access))
+                (work / "mergekit.yaml").write_text(recipe, encoding="utf-8")
     return Exported(target, kind, under, kept, after, checks["logits"], checks["cached"])
 
 
@@ -182,107 +174,21 @@ def check_exportable(model: ModelAccess, under: Intervention) -> None:
         raise InputError(msg)
 
 
-def _replaced(hf: nn.Module, under: Intervention) -> dict[str, Tensor] | None:
-    """New values of parameters, by their names in a plain model; None if the architecture cannot hold the change."""
-    own = dict(hf.state_dict())
-    prefix = block_prefix(hf)
-    values: dict[str, Tensor] = {}
-    for edit in under:
-        if edit.op == "skip" and edit.site == "block":
-            continue
-        if not isinstance(edit.value, Weights):
-            return None
-        for name, array in edit.value.parameters:
-            plain = f"{prefix}.{edit.layer}.{name.replace('._original_component', '')}"
-            if plain not in own or tuple(own[plain].shape) != array.shape:
-                return None
-            values[plain] = changed(values.get(plain, own[plain]), array)
-    return values
-
-
 def _write(hf: Any, model: ModelAccess, folder: Path) -> None:
     hf.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
 
 
-def _compare(model: ModelAccess, under: Intervention, folder: Path, kind: str) -> dict[str, Any]:
-    """Reload the folder elsewhere and hold it against the model under the intervention."""
-    tokens = _probe(model)
-    with applied(model, under):
-        logits = model.logits(tokens.to(model.device))
-    with tempfile.TemporaryDirectory() as passing:
-        reference = Path(passing) / "reference.safetensors"
-        save_file({"tokens": tokens, "logits": logits.float().cpu().contiguous()}, reference)
-        found = in_fresh_process(folder, reference)
-    tolerance = TOLERANCE.get(model.dtype, 1.0)
-    if not found["logits"] <= tolerance:
-        msg = (
-            f"{model.name} ({model.architecture}) under {under} was saved, but reloaded its logits differ by "
-            f"{found['logits']:.3g}, more than {tolerance:.0e}; nothing is left of it"
-        )
-        raise ParityError(msg)
-    cached = found["cached"]
-    if (cached is None or not cached <= tolerance) and _generates(model, kind, tolerance):
-        what = (
-            found["failure"] if cached is None else f"its logits differ by {cached:.3g} from a run without it"
-        )
-        msg = (
-            f"{model.name} ({model.architecture}) under {under} was saved, but reloaded it does not generate with its "
-            f"key-value cache: {what}; nothing is left of it"
-        )
-        raise ParityError(msg)
-    if cached is not None and not cached <= tolerance:
-        return found | {"cached": None, "failure": f"logits differ by {cached:.3g}"}
-    return found
-
-
-def in_fresh_process(folder: Path, reference: Path) -> dict[str, Any]:
-    """Run `check` in a process of its own, without a network.
-
-    Args:
-        folder: What was saved.
-        reference: Tokens and logits.
-
-    Returns:
-        What `check` returns.
-
-    Raises:
-        ParityError: If the folder cannot be loaded.
-    """
-    here = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(path for path in (here, os.environ.get("PYTHONPATH")) if path)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": paths,
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
-    command = [sys.executable, "-m", "decision_phases.exports.check", str(folder), str(reference)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        msg = f"what was saved cannot be loaded again: {last}"
-        raise ParityError(msg)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
-def _generates(model: ModelAccess, kind: str, tolerance: float) -> bool:
-    """Whether the whole model generates with its own cache, looked at in the same way."""
-    if kind == "sidecar":
-        return model.capabilities.cached_generation
-    with torch.no_grad():
-        cached, _ = cached_difference(*of_plain(model.fresh_hf()), _probe(model))
-    return cached is not None and cached <= tolerance
-
-
-def _probe(model: ModelAccess) -> Tensor:
-    """Two rows of tokens, spread over the vocabulary, longer than the windows of small models."""
-    width = _PROBE if model.context_length is None else min(_PROBE, model.context_length)
-    return ((torch.arange(2 * width) * 7919 + 101) % model.d_vocab).view(2, width)
+def _source(model: ModelAccess) -> str:
+    """Where a model was loaded from: a name of the hub, or the path of a folder."""
+    origin = model.origin or {"source": model.name}
+    given = str(origin["source"] or bundled.NAME)
+    if given == bundled.NAME:
+        return str(bundled.bundled_folder())
+    if Path(given).is_dir():
+        return str(Path(given).resolve())
+    return given if origin.get("revision") is None else f"{given}@{origin['revision']}"
 
 
 def _count(hf: nn.Module) -> int:
@@ -291,23 +197,3 @@ def _count(hf: nn.Module) -> int:
 
 def _dtype(model: ModelAccess) -> str:
     return str(model.dtype).removeprefix("torch.")
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its place at the end, or is gone."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        msg = f"{target} exists already; give a folder that is not there yet"
-        raise InputError(msg)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        msg = f"{target} cannot be written: {error.strerror or error}; give another folder"
-        raise InputError(msg) from error
-    try:
-        yield work
-        work.chmod(0o755)
-        work.replace(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -83,6 +83,7 @@ def tuned_lens(
         >>> read("tiny-llama", "facts", lens=lens).lens == lens.name
         True
     """
+    folder = folder_of(checkpoint)
     access = as_model(model)
     check_numbers(
         "tuned_lens",
@@ -107,7 +108,6 @@ def tuned_lens(
         float(ridge), steps, batch, top, sampled, float(rate), seed,
     )  # fmt: skip
     key = hashlib.sha256(repr((fit, source.key)).encode()).hexdigest()[:16]
-    folder = folder_of(checkpoint)
     file = None if folder is None or not steps else folder / "tuned_lens.safetensors"
     found = train(
         access,

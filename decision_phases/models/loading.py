@@ -106,7 +106,7 @@ def load(
         model = _from_hf(source, revision, backend, device, dtype, tokenizer, placing, consume=consume)
         if not isinstance(source, nn.Module):
             model.origin = {
-                "source": source,
+                "source": _anywhere(source),
                 "revision": revision,
                 "backend": backend,
                 "device": "auto" if placing else model.device.type,
@@ -123,6 +123,12 @@ def load(
                 "under=model.intervention\n"
             )
     return model
+
+
+def _anywhere(source: str | Path | None) -> str | Path | None:
+    """A folder by a path that holds in other folders and processes too."""
+    folder = None if source is None else Path(source).expanduser()
+    return source if folder is None or not folder.is_dir() else str(folder.resolve())
 
 
 def _beside(source: object) -> Intervention:
@@ -315,7 +321,11 @@ def _resolve(source: str | Path | None) -> tuple[str, str, str]:
         if not (folder / "config.json").exists():
             msg = f"{folder} is no model folder: it has no config.json"
             raise InputError(msg)
-        return str(folder), folder.name, "as saved"
+        return (
+            str(folder.resolve()),
+            folder.name or folder.resolve().name,
+            "as saved",
+        )  # it is read again later
     if isinstance(source, Path) or str(source).startswith((".", "/", "~")):
         msg = f"there is no folder {source}"
         raise InputError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from decision_phases.models import ModelAccess
 from decision_phases.models.parts import part_parameters
 from decision_phases.pruning.criteria.units import PARTS, Unit, units_of
 
+_SHARES = ("parameters", "latency", "memory")
+_LIMIT = re.compile(rf"(?P<count>[+-]?\d+)|(?P<share>[+-]?\d+(\.\d*)?) ?%( +(?P<of>{'|'.join(_SHARES)}))?")
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -19,39 +23,55 @@ class Budget:
     Attributes:
         units: So many blocks, attentions or MLPs; None for no limit of this kind.
         parameters: This share of the model's parameters, embeddings included; None for no limit of this kind.
+        latency: This share of the time of a forward pass, as measured on this machine; None for no limit of this kind.
+        memory: This share of the peak memory of a forward pass, weights included; None for no limit of this kind.
 
     Raises:
         InputError: If there is no limit at all, or one that nothing or everything meets.
 
     Example:
-        >>> Budget(parameters=0.3), str(Budget(6))
-        (Budget(units=None, parameters=0.3), '6')
+        >>> str(Budget(6)), str(Budget(parameters=0.3)), str(Budget(latency=0.2, memory=0.1))
+        ('6', '30%', '20% latency, 10% memory')
     """
 
     units: int | None = None
     parameters: float | None = None
+    latency: float | None = None
+    memory: float | None = None
 
     def __post_init__(self) -> None:
-        if self.units is None and self.parameters is None:
+        if self.units is None and all(getattr(self, name) is None for name in _SHARES):
             msg = (
-                "a budget without a limit; give units=6 for a number of units, or parameters=0.3 for a share"
+                "a budget without a limit; give units=6 for a number of units, parameters=0.3 for a share of the "
+                "parameters, or latency=0.2 or memory=0.2 for a share of the time or memory of a forward pass"
             )
             raise InputError(msg)
-        if self.parameters is not None and not 0 < self.parameters < 1:
-            msg = f"parameters={self.parameters}: a share lies above 0 and below 1, such as 0.3"
-            raise InputError(msg)
+        for name in _SHARES:
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                msg = f"{name}={share}: a share lies above 0 and below 1, such as 0.3"
+                raise InputError(msg)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is one of time or memory, which this machine must measure."""
+        return self.latency is not None or self.memory is not None
 
     def __str__(self) -> str:
-        """As it is typed: "6", "30%" or both."""
-        limits = [] if self.units is None else [str(self.units)]
-        return ", ".join(limits + ([] if self.parameters is None else [f"{100 * self.parameters:g}%"]))
+        """As it is typed: "6", "30%", "20% latency", or several with commas."""
+        shares = {name: getattr(self, name) for name in _SHARES if getattr(self, name) is not None}
+        limits = [
+            f"{100 * share:g}%{'' if name == 'parameters' else f' {name}'}" for name, share in shares.items()
+        ]
+        return ", ".join([*([] if self.units is None else [str(self.units)]), *limits])
 
 
 def find_budget(given: int | str | Budget) -> Budget:
     """Return the budget that is meant.
 
     Args:
-        given: A number of units, a share of the model's parameters as "30%", or a budget.
+        given: A number of units; a share of the model's parameters as "30%", of the time of a forward pass as
+            "20% latency" or of its peak memory as "20% memory"; several of these with commas; or a budget.
 
     Returns:
         The budget.
@@ -60,24 +80,25 @@ def find_budget(given: int | str | Budget) -> Budget:
         InputError: If it is none of these.
 
     Example:
-        >>> find_budget(6), find_budget("30%")
-        (Budget(units=6, parameters=None), Budget(units=None, parameters=0.3))
+        >>> find_budget(6) == Budget(6), find_budget("30%") == Budget(parameters=0.3)
+        (True, True)
+        >>> find_budget("6, 20% latency") == Budget(6, latency=0.2)
+        True
     """
     if isinstance(given, Budget):
         return given
-    text = str(given).strip()
-    try:
-        if text.endswith("%"):
-            return Budget(parameters=float(text[:-1]) / 100)
-        return Budget(int(text))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        msg = (
-            f"up_to={given!r} is no budget; give a number of units such as 6, or a share of the parameters such as "
-            "'30%'"
-        )
-        raise InputError(msg) from error
+    limits: dict[str, int | float] = {}
+    for part in str(given).split(","):
+        found = _LIMIT.fullmatch(part.strip())
+        name = "units" if found is None or found["share"] is None else found["of"] or "parameters"
+        if found is None or name in limits:
+            msg = (
+                f"up_to={given!r} is no budget; give a number of units such as 6, or a share of the parameters such as "
+                "'30%', of the time of a forward pass such as '20% latency', or of its memory such as '20% memory'"
+            )
+            raise InputError(msg)
+        limits[name] = int(found["count"]) if found["share"] is None else float(found["share"]) / 100
+    return Budget(**limits)  # type: ignore[arg-type]
 
 
 def n_parameters(model: ModelAccess, units: Collection[Unit]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from decision_phases.errors import InputError, unknown_name
 from decision_phases.pruning.endurance import last_above_chance, normalised_area
 from decision_phases.pruning.game.luck import Luck
-from decision_phases.pruning.step import Step
+from decision_phases.pruning.step import Step, step_table
 from decision_phases.stats import (
     Interval,
     PairedDifference,
@@ -24,12 +24,6 @@ from decision_phases.stats import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_COLUMNS = (
-    "strategy", "step", "removed", "cut", "seed", "margin", "accuracy", "accuracy_low", "accuracy_high", "transition",
-    "outcome", "cka", "cka_null_high", "decision_similarity", "decision_agreement", "search_value", "margin_by_layer",
-    "accuracy_by_layer", "parts", "under", "parameters", "latency_ms", "peak_mib",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +199,35 @@ class Curves:
         control = self.controls.get(strategy, "random")
         return control if control in self.strategies and control != strategy else None
 
+    def parts(self, strategy: str) -> frozenset[str]:
+        """What kind of unit a strategy removes: "block", or "attention", "mlp" or both.
+
+        Args:
+            strategy: Its name.
+        """
+        return frozenset(unit.part for step in self.of(strategy) for unit in step.units)
+
+    def against(self, reference: str, step: int | None = None, *, seed: int = 0) -> pd.DataFrame:
+        """Every other strategy minus one of them, on the same questions, adjusted for how many there are.
+
+        Strategies that remove another kind of unit are left out: a step of theirs is another thing.
+
+        Args:
+            reference: The strategy that the others are compared with.
+            step: Number of units removed; by default the mean height of the curves, over the steps that both have.
+            seed: Of the resampling.
+
+        Returns:
+            Columns strategy, reference, step (the last one), difference, low, high, p_value, p_holm (Holm over the
+            strategies), minimum_detectable, n_questions.
+
+        Raises:
+            InputError: If the reference was not run.
+        """
+        from decision_phases.pruning.comparison import against
+
+        return against(self, reference, step, seed=seed)
+
     def against_random(self, step: int | None = None, *, seed: int = 0) -> pd.DataFrame:
         """Every strategy minus the random one, on the same questions, adjusted for how many there are.
 
@@ -228,7 +251,9 @@ class Curves:
 
         Returns:
             Columns strategy, last_step, parameters (removed there), area, area_low, area_high, last_above_chance,
-            half, collapse, splits, area_split_mean, area_split_sd, and those of `against_random`.
+            half and collapse (each with _low and _high over questions, no number beyond the last step), p_luck (of the
+            last cut, see `better_than_luck`) with the draws behind it, splits, area_split_mean, area_split_sd, and
+            those of `against_random`.
         """
         from decision_phases.pruning.comparison import summary
 
@@ -241,8 +266,10 @@ class Curves:
             seed: Of the resampling.
 
         Returns:
-            Columns strategy, step, parameters, accuracy, low, high (over questions), splits, split_mean, split_sd,
-            split_low, split_high (over splits), difference, difference_low, difference_high (from random).
+            Columns strategy, step, parameters, accuracy, low, high (over questions), margin with margin_low and
+            margin_high, transition with transition_low and transition_high (of one draw), splits, split_mean,
+            split_sd, split_low, split_high (over splits), difference, difference_low, difference_high (from random),
+            p_luck with the draws behind it.
         """
         from decision_phases.pruning.comparison import by_step
 
@@ -291,13 +318,10 @@ class Curves:
         """One row a strategy, draw and step.
 
         Returns:
-            Columns strategy, step, removed, cut, seed, margin, accuracy, accuracy_low, accuracy_high, transition,
-            outcome, cka (debiased), cka_null_high, decision_similarity, decision_agreement, search_value,
-            margin_by_layer, accuracy_by_layer, parts, under, parameters (removed), latency_ms, peak_mib; one for each
-            other metric; and split, the number of the split, where there are several.
+            The columns of `step_table`; and split, the number of the split, where there are several.
         """
         every = (self, *self.repeats)
-        tables = [_table(one.steps) for one in every]
+        tables = [step_table(one.steps) for one in every]
         if len(every) == 1:
             return tables[0]
         return pd.concat([table.assign(split=i) for i, table in enumerate(tables)], ignore_index=True)
@@ -347,27 +371,3 @@ class Curves:
         return "\n".join(lines)
 
     __repr__ = __str__
-
-
-def _table(steps: Sequence[Step]) -> pd.DataFrame:
-    rows = []
-    for step in steps:
-        row = step.to_dict()
-        low, high = row.pop("accuracy_ci")
-        cka, metrics = row.pop("cka"), row.pop("metrics")
-        for name in ("option_frequency", "transition_ci", "screening"):
-            row.pop(name)
-        rows.append(
-            {
-                **row,
-                "accuracy_low": low,
-                "accuracy_high": high,
-                "cka": cka.get("debiased"),
-                "cka_null_high": cka.get("null_high"),
-                **metrics,
-            }
-        )
-    others = dict.fromkeys(name for step in steps for name in step.metrics if name not in _COLUMNS)
-    table = pd.DataFrame(rows, columns=[*_COLUMNS, *others])
-    measured = dict.fromkeys(["latency_ms", "peak_mib", *others], "float64")
-    return table.astype({**dict.fromkeys(["step", "removed", "seed", "transition"], "Int64"), **measured})

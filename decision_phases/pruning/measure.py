@@ -57,10 +57,9 @@ def _with_more(setting: Setting, steps: Sequence[Step], *, progress: bool) -> tu
     """The same steps with what else was asked for."""
     cuts = [step.under for step in steps]
     setting.measuring.tell(setting.evaluation, FinalObserver(), Intervention(), setting.intact.final)
-    metrics = {
-        name: Valuer(find_objective(name), setting.measuring)(cuts, progress=progress).tolist()
-        for name in setting.evaluate
-    }
+    valuers = {name: Valuer(find_objective(name), setting.measuring) for name in setting.evaluate}
+    metrics = {name: valuer(cuts, progress=progress).tolist() for name, valuer in valuers.items()}
+    ends = {name: valuer.intervals(cuts, seed=setting.seed).tolist() for name, valuer in valuers.items()}
     costs: Sequence[Cost | None] = [None] * len(steps)
     if setting.timing is not None:
         costs = measure_costs(setting.model, cuts, setting.timing, seed=setting.seed)
@@ -68,6 +67,7 @@ def _with_more(setting: Setting, steps: Sequence[Step], *, progress: bool) -> tu
         replace(
             step,
             metrics={name: values[place] for name, values in metrics.items()},
+            metrics_ci={name: (pairs[place][0], pairs[place][1]) for name, pairs in ends.items()},
             latency_ms=None if cost is None else cost.latency_ms,
             peak_mib=None if cost is None else cost.peak_mib,
         )

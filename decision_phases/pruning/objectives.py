@@ -23,6 +23,7 @@ from decision_phases.readout.divergence import DivergenceObserver, Divergences, 
 from decision_phases.readout.loss import Losses, LossObserver
 from decision_phases.readout.metrics import self_margin
 from decision_phases.readout.observe import FinalObserver
+from decision_phases.stats import resample_weights
 from decision_phases.tasks import EncodedQuestions
 
 
@@ -61,6 +62,30 @@ class Objective(ABC):
         """
 
     @abstractmethod
+    def items(
+        self, seen: Any, ground: Ground
+    ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
+        """What was seen, one number a question or window of text.
+
+        Args:
+            seen: What the observer gave.
+            ground: What the objective is measured on.
+
+        Returns:
+            Sums, and what they are sums over: the value follows from the sum of the first over that of the second.
+        """
+
+    def of_mean(self, mean: Float[np.ndarray, "*means"]) -> Float[np.ndarray, "*means"]:
+        """The value that belongs to a mean: the mean itself.
+
+        Args:
+            mean: Sums over what they are sums of.
+
+        Returns:
+            The values.
+        """
+        return mean
+
     def value(self, seen: Any, ground: Ground) -> float:
         """Reduce what was seen.
 
@@ -71,6 +96,25 @@ class Objective(ABC):
         Returns:
             The value.
         """
+        sums, counts = self.items(seen, ground)
+        return float(self.of_mean(np.asarray(sums.sum() / counts.sum())))
+
+    def interval(self, seen: Any, ground: Ground, *, seed: int = 0) -> tuple[float, float]:
+        """The 95% bootstrap interval of the value over questions or windows of text.
+
+        Args:
+            seen: What the observer gave.
+            ground: What the objective is measured on.
+            seed: Of the resampling.
+
+        Returns:
+            Its ends.
+        """
+        sums, counts = self.items(seen, ground)
+        drawn = resample_weights(len(sums), 2000, seed=seed)
+        found = self.of_mean((drawn @ sums) / (drawn @ counts))
+        low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")  # some may be infinite
+        return float(low), float(high)
 
     def check(self, questions: EncodedQuestions | None, texts: Data | None) -> None:
         """Refuse to be measured on what is not there, before anything runs.
@@ -123,9 +167,12 @@ class DecisionObjective(Objective):
         """The final decision."""
         return FinalObserver()
 
-    def value(self, seen: Final, ground: Ground) -> float:
-        """The mean."""
-        return float(self.of(seen, lambda: ground.intact(self.inputs(ground), self.look(ground))).mean())
+    def items(
+        self, seen: Final, ground: Ground
+    ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
+        """One number a question."""
+        values = self.of(seen, lambda: ground.intact(self.inputs(ground), self.look(ground)))
+        return values, np.ones(len(values))
 
     def resolution(self, ground: Ground) -> float:
         """One question more or less, or rounding."""
@@ -144,10 +191,16 @@ class PerplexityObjective(Objective):
         """The cross-entropy."""
         return LossObserver()
 
-    def value(self, seen: Losses, ground: Ground) -> float:
+    def items(
+        self, seen: Losses, ground: Ground
+    ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
+        """Cross-entropy and tokens of every window."""
+        return seen.nll, seen.tokens.astype(np.float64)
+
+    def of_mean(self, mean: Float[np.ndarray, "*means"]) -> Float[np.ndarray, "*means"]:
         """The perplexity; infinite where a float cannot hold it."""
         with np.errstate(over="ignore"):
-            return float(np.exp(seen.mean))
+            return np.asarray(np.exp(mean))
 
 
 @dataclass(frozen=True)
@@ -162,9 +215,11 @@ class KLObjective(Objective):
         """The divergence from what the intact model ends with."""
         return DivergenceObserver(ground.intact(self.inputs(ground), EndingObserver(), kept=False))
 
-    def value(self, seen: Divergences, ground: Ground) -> float:
-        """Nats a position."""
-        return float(seen.kl.sum() / seen.positions.sum())
+    def items(
+        self, seen: Divergences, ground: Ground
+    ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
+        """Nats and positions of every window or question."""
+        return seen.kl, seen.positions.astype(np.float64)
 
 
 def _self_margin(final: Final, intact: Callable[[], Final]) -> Float[np.ndarray, " question"]:
@@ -267,6 +322,22 @@ class Valuer:
             )
             raise InputError(msg)
         return values
+
+    def intervals(
+        self, variants: Sequence[Intervention], *, seed: int = 0
+    ) -> Float[np.ndarray, "variant end"]:
+        """95% bootstrap intervals of the values over questions or windows of text.
+
+        Args:
+            variants: The interventions.
+            seed: Of the resampling.
+
+        Returns:
+            Both ends of each.
+        """
+        inputs, look = self.objective.inputs(self.ground), self.objective.look(self.ground)
+        seen = self.ground.see(inputs, look, variants)
+        return np.array([self.objective.interval(one, self.ground, seed=seed) for one in seen])
 
     def known(self, variants: Sequence[Intervention]) -> Float[np.ndarray, " variant"]:
         """The values that are known already.

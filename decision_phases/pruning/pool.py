@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decision_phases.errors import InputError
-
 
 @dataclass(frozen=True)
 class RandomPool:
@@ -37,25 +35,3 @@ class RandomPool:
         """
         rng = np.random.default_rng([self.seed, draw, 0])
         return tuple(int(layer) for layer in rng.permutation(self.layers))
-
-    def window(self, draw: int, size: int) -> tuple[int, ...]:
-        """One random run of neighbouring layers.
-
-        Args:
-            draw: Number of the draw.
-            size: Number of layers.
-
-        Returns:
-            Neighbouring layers, ascending, uniformly among all such runs.
-
-        Raises:
-            InputError: If there is no run of that size.
-        """
-        members = set(self.layers)
-        starts = [s for s in sorted(members) if all(s + i in members for i in range(size))]
-        if not starts:
-            msg = f"there are no {size} neighbouring layers among {sorted(members)}"
-            raise InputError(msg)
-        rng = np.random.default_rng([self.seed, draw, 1, size])
-        first = int(rng.choice(starts))
-        return tuple(range(first, first + size))

@@ -17,6 +17,7 @@ from decision_phases.pruning.curves import Curves
 from decision_phases.pruning.ground import Known
 from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
+from decision_phases.pruning.savings import Savings
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
 from decision_phases.pruning.strategies import (
@@ -105,7 +106,9 @@ def prune(
             ("margin:greedy:attention").
         search: How to search by all of them that do not say it themselves, a name in `SEARCHES`: "one_shot",
             "iterative" and "window" go by criteria, "greedy" and "beam" by objectives, "swaps" by either.
-        up_to: Most units to remove; or "30%", a share of the model's parameters; or a `Budget`.
+        up_to: Most units to remove; or "30%", a share of the model's parameters; or "20% latency" or "20% memory", a
+            share of the time or of the peak memory of a forward pass as measured here, every unit counting with what
+            its kind saves; or a `Budget`.
         protect: Layers never touched; the first and the last by default.
         split: Share of the questions that choose; the others measure. None uses all for both, and says so.
         splits: Choose and measure again on so many splits in all, by the seeds that follow `seed`; the others are in
@@ -168,6 +171,7 @@ def prune(
             text_data(access, half, window=window, limit=limit, seed=seed)  # refuses what does not fit
     made: list[Curves] = []
     known: Known = {}
+    savings: Savings | None = None
     for asked, evaluation in divided:
         setting = make_setting(
             access,
@@ -189,7 +193,9 @@ def prune(
             window=window,
             limit=limit,
             known=known,
+            savings=savings,
         )
+        savings = setting.savings
         done = [step for name in names for step in prune_one(setting, name, progress=progress)]
         made.append(gather(setting, done, names))
     return replace(made[0], repeats=tuple(made[1:]))
@@ -234,6 +240,12 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
     if setting.timing is not None:
         notes.append(
             f"Times and memory are of forward passes of {setting.timing}, on {setting.model.device} as it then was."
+        )
+    if setting.savings is not None:
+        notes.append(
+            f"The budget, {setting.budget}, is of a forward pass of the intact model on this machine at that moment, "
+            f"{setting.savings}, and counts every unit with what its kind saved; latency_ms and peak_mib are of whole "
+            "cuts."
         )
     parts = {name: find_strategy(name).part for name in names}
     controls = {name: f"random_{part}" for name, part in parts.items() if part != "block"}

@@ -20,6 +20,7 @@ from decision_phases.pruning.criteria.registry import find_criterion
 from decision_phases.pruning.criteria.units import Unit, units_of
 from decision_phases.pruning.ground import Ground, Known
 from decision_phases.pruning.objectives import Objective, Valuer, find_objective
+from decision_phases.pruning.savings import Savings, measure_savings
 from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.strategy import Strategy
 from decision_phases.pruning.timing import Timing
@@ -56,6 +57,7 @@ class Setting:
         timing: How forward passes are timed, if they are.
         window: Tokens in a window of the texts.
         limit: At most this many windows choose, and as many others measure; None for all.
+        savings: What every unit saves of a forward pass, if the budget is one of time or memory.
         refused: Strategy → why it gave no cut although it could run, filled as strategies run.
     """
 
@@ -80,6 +82,7 @@ class Setting:
     timing: Timing | None = None
     window: int = 128
     limit: int | None = 64
+    savings: Savings | None = None
     refused: dict[str, str] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
@@ -125,6 +128,8 @@ class Setting:
         if self.budget.units is not None and len(units) > self.budget.units:
             return False
         if sum(unit.part == "block" for unit in units) == self.model.n_layers:
+            return False
+        if self.savings is not None and not self.savings.within(units, self.budget):
             return False
         share = self.budget.parameters
         return share is None or self.n_parameters(units) <= share * self._total
@@ -209,6 +214,8 @@ def make_setting(
     store: Store = None,
     screen: str | None = None,
     parts: Collection[str] = ("block",),
+    timing: Timing | None = None,
+    savings: Savings | None = None,
     **more: Any,
 ) -> Setting:
     """Read the intact model and check the budget.
@@ -226,7 +233,9 @@ def make_setting(
         store: Where the engine keeps and finds results.
         screen: "bfloat16" or "float16" for searches that screen their candidates in it.
         parts: What will be removed, names in `PARTS`.
-        **more: `objective`, `width`, `evaluate`, `timing`, `window`, `limit` and `known` of the setting.
+        timing: How forward passes are timed, if they are; they always are under a budget of time or memory.
+        savings: What every unit saves, if that was measured already.
+        **more: `objective`, `width`, `evaluate`, `window`, `limit` and `known` of the setting.
 
     Returns:
         The setting.
@@ -236,6 +245,10 @@ def make_setting(
             no twin to screen with.
     """
     candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws, parts=tuple(parts))
+    budget = find_budget(up_to)
+    if budget.measured:
+        savings = savings or _measured(model, candidates, budget, parts, timing or Timing(), seed)
+        timing = savings.timing
     screener = None if screen is None else Screener(model, screen, seed=seed)
     kept = as_store(store)
     phases = find_phases(read(model, search, store=kept), seed=seed)
@@ -249,15 +262,36 @@ def make_setting(
         run["states"],
         phases,
         candidates,
-        find_budget(up_to),
+        budget,
         draws,
         seed,
         texts,
         held_out,
         kept,
         screener=screener,
+        timing=timing,
+        savings=savings,
         **more,
     )
+
+
+def _measured(
+    model: ModelAccess,
+    candidates: Collection[int],
+    budget: Budget,
+    parts: Collection[str],
+    timing: Timing,
+    seed: int,
+) -> Savings:
+    """What units save, refused where the budget cannot be met."""
+    by_part = {
+        part: units_of(model, part) for part in dict.fromkeys(["block", *parts])
+    }  # controls remove blocks
+    every = dict.fromkeys(unit for units in by_part.values() for unit in units)
+    found = measure_savings(model, tuple(every), timing, seed=seed)
+    for part in parts:
+        found.check(budget, [unit for unit in by_part[part] if unit.layer in candidates])
+    return found
 
 
 def divide(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 
 from decision_phases.interventions import Intervention
 from decision_phases.pruning.criteria.units import Cut, Part, Unit, removal
 from decision_phases.pruning.screening import Screening
-from decision_phases.stats import wilson_interval
+from decision_phases.stats import bootstrap_ci, wilson_interval
+
+_COLUMNS = (
+    "strategy", "step", "removed", "cut", "seed", "margin", "margin_low", "margin_high", "accuracy", "accuracy_low",
+    "accuracy_high", "transition", "transition_low", "transition_high", "outcome", "cka", "cka_null_high",
+    "decision_similarity", "decision_agreement", "search_value", "margin_by_layer", "accuracy_by_layer", "parts",
+    "under", "parameters", "latency_ms", "peak_mib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +51,7 @@ class Step:
         parts: What of each layer of the cut is removed: "block", "attention" or "mlp"; whole blocks by default.
         parameters: Number of parameters removed.
         metrics: Other objectives, measured on what did not choose.
+        metrics_ci: Their 95% bootstrap intervals, over questions or windows of text.
         latency_ms: Median time of a forward pass, if it was measured.
         peak_mib: Weights left and the most that a pass holds besides, if that was measured.
     """
@@ -70,6 +79,7 @@ class Step:
     parts: tuple[Part, ...] = ()
     parameters: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_ci: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     latency_ms: float | None = None
     peak_mib: float | None = None
 
@@ -118,6 +128,7 @@ class Step:
             "option_frequency": None if self.option_frequency is None else dict(self.option_frequency),
             "screening": None if self.screening is None else asdict(self.screening),
             "metrics": {name: _plain(value) for name, value in self.metrics.items()},
+            "metrics_ci": {name: [_plain(end) for end in ends] for name, ends in self.metrics_ci.items()},
             "latency_ms": self.latency_ms,
             "peak_mib": self.peak_mib,
         }
@@ -156,12 +167,72 @@ class Step:
             transition_ci=None if interval is None else (interval[0], interval[1]),
             cut=tuple(given.pop("cut")),
             parts=tuple(given.pop("parts")),
-            metrics={k: np.nan if v is None else float(v) for k, v in given.pop("metrics").items()},
+            metrics={k: _number(v) for k, v in given.pop("metrics").items()},
+            metrics_ci={k: (_number(v[0]), _number(v[1])) for k, v in given.pop("metrics_ci", {}).items()},
             cka={k: np.nan if v is None else v for k, v in given.pop("cka").items()},
             correct=np.array(given.pop("correct"), dtype=bool),
             margins=np.array(given.pop("margins"), dtype=np.float64),
             **given,
         )
+
+
+def step_table(steps: Sequence[Step]) -> pd.DataFrame:
+    """Steps as a table, one row each.
+
+    Args:
+        steps: The steps.
+
+    Returns:
+        Columns strategy, step, removed, cut, seed, margin, margin_low, margin_high, accuracy, accuracy_low,
+        accuracy_high, transition, transition_low, transition_high (intervals over questions), outcome, cka (debiased),
+        cka_null_high, decision_similarity, decision_agreement, search_value, margin_by_layer, accuracy_by_layer, parts,
+        under, parameters (removed), latency_ms, peak_mib; and for each other metric one of its name, with _low and
+        _high.
+    """
+    rows = []
+    for step in steps:
+        row = step.to_dict()
+        low, high = row.pop("accuracy_ci")
+        first, last = row.pop("transition_ci") or (None, None)
+        cka, metrics, ends = row.pop("cka"), row.pop("metrics"), row.pop("metrics_ci")
+        sides = {
+            f"{name}_{side}": end
+            for name, both in ends.items()
+            for side, end in zip(("low", "high"), both, strict=True)
+        }
+        for name in ("option_frequency", "screening"):
+            row.pop(name)
+        margin = bootstrap_ci(step.margins) if len(step.margins) > 1 else None
+        rows.append(
+            {
+                **row,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "margin_low": None if margin is None else float(margin.low),
+                "margin_high": None if margin is None else float(margin.high),
+                "transition_low": first,
+                "transition_high": last,
+                "cka": cka.get("debiased"),
+                "cka_null_high": cka.get("null_high"),
+                **metrics,
+                **{name: end for name, end in sides.items() if name not in _COLUMNS},
+            }
+        )
+    others = dict.fromkeys(
+        column
+        for step in steps
+        for name in step.metrics
+        for column in (name, f"{name}_low", f"{name}_high")
+        if column not in _COLUMNS
+    )
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, *others])
+    measured = dict.fromkeys(["margin_low", "margin_high", "latency_ms", "peak_mib", *others], "float64")
+    whole = ("step", "removed", "seed", "transition", "transition_low", "transition_high")
+    return table.astype({**dict.fromkeys(whole, "Int64"), **measured})
+
+
+def _number(value: float | str | None) -> float:
+    return np.nan if value is None else float(value)
 
 
 def _plain(value: float) -> float | str | None:

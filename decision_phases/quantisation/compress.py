@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.interventions import Intervention, Mask, Weights
+from decision_phases.interventions import Edit, Intervention, Mask, Weights
 from decision_phases.models import as_model
-from decision_phases.quantisation.quantise import added_bytes, quantise
+from decision_phases.models.matrices import WeightMatrix
+from decision_phases.quantisation.quantise import added_bytes, quantisable, quantise
 from decision_phases.quantisation.result import Quantised
 from decision_phases.quantisation.scheme import Scheme
 from decision_phases.repairs import (
@@ -24,6 +27,7 @@ from decision_phases.repairs import (
     is_compensation,
     repair,
 )
+from decision_phases.repairs.repair import checked_repair
 
 STEPS = ("prune", "repair", "quantise")
 #: What `repair` takes besides what is decided here.
@@ -106,8 +110,8 @@ def compress(
         Everything as one intervention, with the bytes that the model would have.
 
     Raises:
-        InputError: Before anything runs, if the order makes no sense or the repair does not fit it; or if a step
-            cannot be taken.
+        InputError: Before anything runs, if the order makes no sense, the repair does not fit it, or scheme, model,
+            texts and cut do not fit each other; afterwards, if the texts do not determine the repair.
 
     Example:
         >>> from decision_phases.interventions import skip
@@ -115,22 +119,25 @@ def compress(
         >>> found.order, found.n_bytes < found.intact, found.removed_blocks
         (('prune', 'repair', 'quantise'), True, (2,))
     """
-    access, steps = as_model(model), _checked(order, prune)
+    steps, how = _checked(order, prune), Scheme.of(quantise_to)
     _check_repair(steps, prune, repair_by, settings)
+    access = as_model(model)
     zeros, cut = _parted(prune)
+    targets = quantisable(access, how, cut + zeros)
+    if repair_by is not None:
+        settings["texts"] = read_texts(settings.get("texts", "pydoc"), model=access)
+        before = zeros or (_as_if_rounded(targets) if is_compensation(repair_by) else zeros)
+        checked_repair(access, **_asked(cut, before, repair_by), **settings)
     fitted, rounded, changed = FittedRepair(), Quantised(), Intervention()
     maps = Intervention()
     for step in steps:
         if step == "prune":
             changed += zeros
         elif step == "quantise":
-            rounded = quantise(access, quantise_to, under=cut + changed)
+            rounded = quantise(access, how, under=cut + changed)
             changed += rounded
         elif repair_by is not None:
-            if is_compensation(repair_by):
-                fitted = repair(access, cut + changed, method=repair_by, **settings)
-            else:
-                fitted = repair(access, cut, under=changed, method=repair_by, **settings)
+            fitted = repair(access, **_asked(cut, changed, repair_by), **settings)
             trained, maps = _parted(fitted)
             changed += trained
     report = rounded.report
@@ -144,6 +151,23 @@ def compress(
         report.whole + added_bytes(access, fitted),
         report.intact,
     )
+
+
+def _asked(
+    cut: Intervention, changed: Intervention, repair_by: str | Repair | Compensation
+) -> dict[str, Any]:
+    """What `repair` is asked: compensations make up for changed weights, maps for removals under them."""
+    if is_compensation(repair_by):
+        return {"cut": cut + changed, "method": repair_by}
+    return {"cut": cut, "under": changed, "method": repair_by}
+
+
+def _as_if_rounded(targets: Mapping[int, Sequence[WeightMatrix]]) -> Intervention:
+    """A change of weights as far forward as rounding will be, that changes none: to check with, before it is known."""
+    layer, matrices = next(iter(targets.items()))
+    least = min(matrices, key=lambda matrix: matrix.parameter.numel())
+    kept = np.ones(tuple(least.parameter.shape), dtype=bool)
+    return Intervention((Edit("weights", "block", layer, value=Weights.from_mapping({least.name: kept})),))
 
 
 def _parted(given: Intervention) -> tuple[Intervention, Intervention]:
@@ -181,7 +205,7 @@ def _check_repair(
     changed = steps.index("quantise") < steps.index("repair") or any(edit.op == "weights" for edit in prune)
     if changed and not isinstance(how, MapRepair):
         msg = (
-            f"{how.name} trains weights of the model as it was loaded, but they are changed before it (order="
+            f"{how.name} is trained through the model as it was loaded, whose weights are changed before it (order="
             f"{list(steps)}, '{prune}'); prune by removals alone and repair before quantise, or use one of "
             f"{', '.join(MAPS)}"
         )

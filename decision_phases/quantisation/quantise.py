@@ -60,14 +60,9 @@ def quantise(
         >>> skip(2) + found, f"{found.report.bits:.1f} bits"
         (<Intervention: skip {2} + int4:16 {0, 1, 3..5}>, '5.0 bits')
     """
-    access, base, how = as_model(model), under or Intervention(), Scheme.of(scheme)
-    wanted = chosen_parts(parts)
-    check_variant(access, base)
-    _check_model(access, how, base)
-    targets = chosen_matrices(access, base, layers=layers, parts=wanted, made="quantised")
-    for matrices in targets.values():
-        for matrix in matrices:
-            how.check(matrix.shape[2], matrix.name)
+    how, wanted = Scheme.of(scheme), chosen_parts(parts)
+    access, base = as_model(model), under or Intervention()
+    targets = quantisable(access, how, base, layers=layers, parts=wanted)
     label = str(how) + ("" if wanted is None else f" {' '.join(wanted)}")
     edits, rows = [], []
     for layer, matrices in targets.items():
@@ -77,6 +72,38 @@ def quantise(
         edits.append(Edit("weights", "block", layer, value=Weights.from_mapping(values), label=label))
         rows += [row for row, _ in made]
     return Quantised(tuple(edits), _report(access, how, base, rows))
+
+
+def quantisable(
+    model: ModelAccess,
+    how: Scheme,
+    under: Intervention,
+    *,
+    layers: Iterable[SupportsIndex] | None = None,
+    parts: tuple[str, ...] | None = None,
+) -> dict[int, tuple[WeightMatrix, ...]]:
+    """Find what is to be rounded, and refuse what cannot be, before anything is.
+
+    Args:
+        model: The model.
+        how: The scheme.
+        under: What else is done to the model.
+        layers: Layers to quantise; all by default.
+        parts: "attention", "mlp" or both; None for all.
+
+    Returns:
+        Layer → its matrices.
+
+    Raises:
+        InputError: If model, scheme and intervention do not fit, or a group does not divide the rows of a matrix.
+    """
+    check_variant(model, under)
+    _check_model(model, how, under)
+    targets = chosen_matrices(model, under, layers=layers, parts=parts, made="quantised")
+    for matrices in targets.values():
+        for matrix in matrices:
+            how.check(matrix.shape[2], matrix.name)
+    return targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.repair import Texts, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
+from decision_phases.tasks import EncodedQuestions
 
 Methods: TypeAlias = Sequence[str | Repair | Compensation] | None
 Fitting: TypeAlias = Callable[[Task], tuple[FittedRepair, ...]]
@@ -84,6 +85,7 @@ def compare_repairs(
         >>> [row.method for row in found.rows]
         ['intact', 'nothing', 'ghost']
     """
+    folder = folder_of(checkpoint)
     access = as_model(model)
     changes_weights = any(edit.op == "weights" for edit in cut)
     names, fit = (_compensations if changes_weights else _maps)(access, cut, methods)
@@ -94,13 +96,14 @@ def compare_repairs(
         )
         raise InputError(msg)
     encoded = ask(access, questions, **settings)
+    check_enough(encoded)
     whole = read_texts(texts, model=access)
     if whole.half:
         msg = f"{whole.name} is the {whole.half} half only; give the whole set, of which one half fits and one measures"
         raise InputError(msg)
     source = source_of(access, whole, window=window, limit=limit, seed=seed)
     known = as_store(store)
-    fitted = fit(Task(access, cut, source, Intervention(), sequential, seed, folder_of(checkpoint), progress))
+    fitted = fit(Task(access, cut, source, Intervention(), sequential, seed, folder, progress))
     variants = [Intervention(), cut, *(cut + maps for maps in fitted)]
     runs = evaluate(access, encoded, variants, [DecisionObserver()], store=known, progress=progress)
     decisions = [run["decisions"] for run in runs]
@@ -128,6 +131,23 @@ def compare_repairs(
     return RepairComparison(
         tuple(rows), cut, access.name, encoded.questions.name, encoded.questions.chance, seed, notes
     )
+
+
+def check_enough(questions: EncodedQuestions) -> None:
+    """Refuse a single question, on which nothing can be compared, before anything is fitted.
+
+    Args:
+        questions: What is to measure.
+
+    Raises:
+        InputError: If there are fewer than two.
+    """
+    if len(questions.questions) < 2:
+        msg = (
+            "repairs are compared question by question, with intervals over questions, and 1 question was given; give "
+            "at least 2"
+        )
+        raise InputError(msg)
 
 
 def _maps(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:

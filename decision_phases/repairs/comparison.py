@@ -223,9 +223,10 @@ class RepairComparison:
 
         Returns:
             Columns method, accuracy, accuracy_low, accuracy_high, margin, perplexity, transition, transition_low,
-            transition_high, outcome, parameters (numbers fitted), seconds; for repairs accuracy_gain, margin_gain and
-            log_perplexity_gain with _low, _high and _p (Holm over all of them); and recovered_accuracy,
-            recovered_margin and recovered_log_perplexity with _low and _high.
+            transition_high, outcome, parameters_trained (numbers fitted), parameters_added (to the model; none where
+            they are merged into weights), seconds; for repairs accuracy_gain, margin_gain and log_perplexity_gain with
+            _low, _high and _p (Holm over all of them); and recovered_accuracy, recovered_margin and
+            recovered_log_perplexity with _low and _high.
         """
         whole = dict.fromkeys(("transition", "transition_low", "transition_high"), "Int64")
         return pd.DataFrame([self._record(row) for row in self.rows]).astype(whole)
@@ -243,7 +244,8 @@ class RepairComparison:
             "transition_low": None if row.transition_ci is None else row.transition_ci[0],
             "transition_high": None if row.transition_ci is None else row.transition_ci[1],
             "outcome": row.outcome,
-            "parameters": 0 if row.fit is None else row.fit.parameters,
+            "parameters_trained": 0 if row.fit is None else row.fit.parameters_trained,
+            "parameters_added": 0 if row.fit is None else row.fit.parameters_added,
             "seconds": 0.0 if row.fit is None else row.fit.seconds,
         }
         for of in MEASURES:
@@ -328,13 +330,22 @@ class RepairComparison:
             if not np.isnan(found.share):
                 what = of.replace("_", " ")
                 told += f", {what} back {found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
-        return f"{told}; {row.fit.parameters} parameters fitted in {row.fit.seconds:.1f} s"
+        return f"{told}; {row.fit.size} in {row.fit.seconds:.1f} s"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """The table, for Jupyter."""
-        shown = ["method", "accuracy", "margin", "perplexity", "transition", "parameters", "seconds"]
+        shown = [
+            "method",
+            "accuracy",
+            "margin",
+            "perplexity",
+            "transition",
+            "parameters_trained",
+            "parameters_added",
+            "seconds",
+        ]
         html: str = self.to_pandas()[[*shown, "recovered_accuracy", "recovered_log_perplexity"]].to_html(
             index=False
         )

@@ -102,13 +102,12 @@ class Task:
             raise InputError(msg)
         return None if self.checkpoint is None else self.checkpoint / f"{name}.safetensors"
 
-    def fit(self, method: str, settings: object, *, parameters: int, seconds: float, **more: Any) -> Fit:
+    def fit(self, method: str, settings: object, *, seconds: float, **more: Any) -> Fit:
         """Say how a repair came about.
 
         Args:
             method: Its name.
             settings: It itself.
-            parameters: Numbers that were fitted.
             seconds: How long that took.
             **more: What else there is to say, as fields of `Fit`.
 
@@ -128,7 +127,6 @@ class Task:
             window=self.source.window,
             sequential=self.sequential,
             seed=self.seed,
-            parameters=parameters,
             seconds=seconds,
             under=self.base,
             **more,

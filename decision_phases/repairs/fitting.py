@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from decision_phases.interventions import Intervention
+from decision_phases.interventions import Affine, Bottleneck, Intervention
 from decision_phases.interventions.builders import single
 from decision_phases.repairs.contract import Fitter, Job, MapRepair, Task
 from decision_phases.repairs.places import Place
 from decision_phases.repairs.result import FittedRepair, PlaceFit
 from decision_phases.repairs.stream import Chunk, stream
+from decision_phases.repairs.walk import Walk, can_walk
 
 
 @dataclass
@@ -44,7 +45,7 @@ class _Open:
             self.fitter.take(x, y.to(x.device))
         self.of.seconds += time.perf_counter() - start
 
-    def finish(self) -> Intervention:
+    def finish(self) -> Affine | Bottleneck:
         start = time.perf_counter()
         fitted = self.fitter.finish()
         self.of.places.append(
@@ -58,17 +59,21 @@ class _Open:
                 fitted.after.relative,
             )
         )
-        self.of.seconds += time.perf_counter() - start
-        return single(
+        mapping = single(
             "map", self.place.site, self.place.layer, None, "all", fitted.value, label=self.of.repair.name
         )
+        self.of.maps += mapping
+        self.of.under += self.place.cut + mapping
+        self.of.seconds += time.perf_counter() - start
+        return fitted.value
 
 
 def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) -> tuple[FittedRepair, ...]:
     """Fit maps that make up for one cut.
 
     What enters a map is read in the intact model, or with `sequential` in the model as cut and repaired before it; what
-    should leave it always in the intact model. Repairs that need the same runs share them.
+    should leave it always in the intact model. Repairs that need the same runs share them, and from one place to the
+    next only the blocks between run, where that can be (see `walk.can_walk`).
 
     Args:
         task: What is asked.
@@ -85,6 +90,9 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
     all_of_them = [_Progress(repair, under=task.base) for repair in repairs]
     numbered = list(enumerate(places))
     rounds = [[one] for one in numbered] if sequential else [numbered]
+    walk = None
+    if can_walk(task, places, len(repairs)):
+        walk = Walk(model, task.source.data.sequences, len(repairs), progress=task.progress)
     for number, group in enumerate(rounds, 1):
         jobs = []
         for of in all_of_them:
@@ -101,23 +109,26 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
                 )
                 jobs.append(_Open(of, place, variant, of.repair.begin(job)))
         what = f"fitting {number} of {len(rounds)}" if len(rounds) > 1 else "fitting"
-        for chunk in stream(
-            model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what
-        ):
+        if walk is not None:
+            read = walk.to(group[0][1], [job.variant for job in jobs], what=what)
+        else:
+            read = stream(model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what)
+        for chunk in read:
             for job_ in jobs:
                 job_.take(chunk)
             _share(jobs, chunk.seconds)
-        for job_ in jobs:
-            mapping = job_.finish()
-            job_.of.maps += mapping
-            job_.of.under += job_.place.cut + mapping
+        for turn, job_ in enumerate(jobs):
+            value = job_.finish()
+            if walk is not None:
+                walk.fitted(turn, value)
     return tuple(
         FittedRepair(
             of.maps.edits,
             task.fit(
                 of.repair.name,
                 of.repair,
-                parameters=len(of.places) * of.repair.n_parameters(model.d_model),
+                parameters_trained=len(of.places) * of.repair.n_parameters(model.d_model),
+                parameters_added=len(of.places) * of.repair.n_parameters(model.d_model),
                 seconds=of.seconds,
                 places=tuple(of.places),
             ),

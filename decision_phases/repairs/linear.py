@@ -22,6 +22,9 @@ from decision_phases.repairs.moments import Gathering, Moments
 #: Below this reciprocal condition number, a solution in float64 has hardly a digit that can be trusted.
 _SINGULAR = 1e-14
 
+#: A channel whose size is below this share of the mean channel's holds nothing but the rounding of float32.
+_ROUNDING = 1e-6
+
 #: The weight of a map without the identity, and its bias; None for zero.
 Change: TypeAlias = tuple[Float[np.ndarray, "d d"] | None, Float[np.ndarray, " d"] | None]
 
@@ -103,10 +106,11 @@ class Diagonal(LinearRepair):
         return width
 
     def solve(self, moments: Moments) -> Change:
-        """The numbers, one channel at a time; a channel that is zero in all tokens is left alone."""
+        """The numbers, one channel at a time; a channel that is zero in all tokens, up to rounding, is left alone."""
         H = hadamard(moments.width) if self.rotated else np.eye(moments.width)
         squares, products = (((H.T @ sums) * H.T).sum(axis=1) for sums in (moments.xx, moments.xd))
-        scales = np.divide(products, squares, out=np.zeros_like(products), where=squares > 0)
+        there = squares > _ROUNDING**2 * squares.mean()
+        scales = np.divide(products, squares, out=np.zeros_like(products), where=there)
         return (H * scales) @ H.T, None
 
 
@@ -123,10 +127,11 @@ class LinearPatch(LinearRepair):
         return width
 
     def solve(self, moments: Moments) -> Change:
-        """The ratios; a rotated channel that is zero in all tokens is left alone."""
+        """The ratios; a rotated channel that is zero in all tokens, up to rounding, is left alone."""
         H = hadamard(moments.width)
         before = moments.rotated_x
-        scales = np.divide(moments.rotated_y, before, out=np.ones_like(before), where=before > 0)
+        there = before > _ROUNDING * before.mean()
+        scales = np.divide(moments.rotated_y, before, out=np.ones_like(before), where=there)
         return (H * (scales - 1)) @ H.T, None
 
 

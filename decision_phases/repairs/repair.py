@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from decision_phases.engine import texts as read_texts
@@ -19,10 +20,11 @@ from decision_phases.repairs.components import (
     is_compensation,
 )
 from decision_phases.repairs.contract import MapRepair, Repair, Source, Task
-from decision_phases.repairs.dispatch import fit_all
-from decision_phases.repairs.places import places_of
-from decision_phases.repairs.registry import find_repair
+from decision_phases.repairs.dispatch import check_all, fit_all
+from decision_phases.repairs.places import Place, places_of
+from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.result import FittedRepair
+from decision_phases.store import why_unwritable
 from decision_phases.tasks import TextSet
 
 Texts = str | Path | TextSet | Iterable[str]
@@ -85,11 +87,89 @@ def repair(
         >>> found = repair("tiny-llama", cut, method="ghost", limit=8)
         >>> cut + found
         <Intervention: skip {2, 3} + map resid_pre of layer 2>
-        >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters
+        >>> found.fit.places[0].error_after < found.fit.places[0].error_before, found.fit.parameters_added
         (True, 1024)
     """
+    return checked_repair(
+        model, cut, method=method, texts=texts, window=window, limit=limit, sequential=sequential, seed=seed,
+        checkpoint=checkpoint, under=under, progress=progress,
+    ).fit()  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A repair that has passed all checks.
+
+    Attributes:
+        task: What is asked.
+        how: The repair.
+        places: Where maps are put; none for compensations.
+    """
+
+    task: Task
+    how: Repair | Compensation
+    places: tuple[Place, ...]
+
+    def fit(self) -> FittedRepair:
+        """Fit or train it.
+
+        Returns:
+            What makes up for the cut.
+
+        Raises:
+            InputError: If the tokens do not determine a map, or training fails.
+        """
+        if isinstance(self.how, Compensation):
+            return compensate(self.task, self.how)
+        (found,) = fit_all(self.task, self.places, [self.how])
+        return found
+
+
+def checked_repair(
+    model: object,
+    cut: Intervention,
+    *,
+    method: str | Repair | Compensation = "relative_ghost",
+    texts: Texts = "pydoc",
+    window: int = 128,
+    limit: int | None = 128,
+    sequential: bool = True,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    under: Intervention | None = None,
+    progress: bool = False,
+) -> Asked:
+    """Check everything that `repair` is asked, and fit nothing yet.
+
+    Args:
+        model: As in `repair`.
+        cut: As in `repair`.
+        method: As in `repair`.
+        texts: As in `repair`.
+        window: As in `repair`.
+        limit: As in `repair`.
+        sequential: As in `repair`.
+        seed: As in `repair`.
+        checkpoint: As in `repair`.
+        under: As in `repair`.
+        progress: As in `repair`.
+
+    Returns:
+        What can be fitted.
+
+    Raises:
+        InputError: Saying what does not fit.
+        MissingPackageError: If a package is missing.
+
+    Example:
+        >>> from decision_phases.interventions import skip
+        >>> checked_repair("tiny-llama", skip(2), method="ghost", limit=8).how.name
+        'ghost'
+    """
+    folder = folder_of(checkpoint)
     access, base = as_model(model), under or Intervention()
     how = find_compensation(method) if is_compensation(method) else find_repair(method)
+    places: tuple[Place, ...] = ()
     if isinstance(how, Compensation):
         cut, base = base + cut, Intervention()
         check_compensable(access, cut, how)
@@ -97,16 +177,18 @@ def repair(
         places = places_of(access, cut)
         _check_base(access, base, cut, how)
     source = source_of(access, texts, window=window, limit=limit, seed=seed)
-    task = Task(access, cut, source, base, sequential, seed, folder_of(checkpoint), progress)
-    if isinstance(how, Compensation):
-        return compensate(task, how)
-    (found,) = fit_all(task, places, [how])
-    return found
+    task = Task(access, cut, source, base, sequential, seed, folder, progress)
+    if not isinstance(how, Compensation):
+        check_all(task, [how])
+    return Asked(task, how, places)
 
 
 def _check_base(model: ModelAccess, base: Intervention, cut: Intervention, asked: Repair) -> None:
     if base and not isinstance(asked, MapRepair):
-        msg = f"{asked.name} trains weights of the model, not of one under {base}; use a repair by maps, or no under="
+        msg = (
+            f"{asked.name} is trained through the model as it was loaded, not through one under '{base}'; leave under= "
+            f"out and add '{base}' to what comes back, or use one of {', '.join(MAPS)}, which are fitted under it"
+        )
         raise InputError(msg)
     check_variant(model, base + cut)
     if base.needs_positions or base.per_question:
@@ -144,7 +226,7 @@ def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | Non
 
 
 def folder_of(given: str | Path | None) -> Path | None:
-    """Make the folder of checkpoints.
+    """Refuse a folder that cannot hold checkpoints; it is made with the first of them, and not before.
 
     Args:
         given: Where; None for none.
@@ -153,14 +235,17 @@ def folder_of(given: str | Path | None) -> Path | None:
         The folder, or None.
 
     Raises:
-        InputError: If it cannot be made.
+        InputError: If it cannot be made, or not be written to.
+
+    Example:
+        >>> str(folder_of("mine")), folder_of(None)
+        ('mine', None)
     """
     if given is None:
         return None
     folder = Path(given).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{folder} cannot be made: {error.strerror or error}; give another folder for checkpoints"
-        raise InputError(msg) from error
+    why = why_unwritable(folder)
+    if why:
+        msg = f"{folder} cannot be made or written to: {why}; give another folder for checkpoints"
+        raise InputError(msg)
     return folder

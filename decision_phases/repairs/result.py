@@ -55,7 +55,9 @@ class Fit:
         window: Most tokens in a window.
         sequential: Whether each map was fitted on the model as repaired before it.
         seed: Of everything random.
-        parameters: Numbers that were fitted. Maps add as many to the model; what is merged into weights adds none.
+        parameters_trained: Numbers that were fitted or trained.
+        parameters_added: Numbers that the model has more for it: those of maps and constants; none where what was
+            trained is merged into weights.
         seconds: How long it took, running the model included.
         losses: The loss of every step, where the model itself was trained.
         trained: Tokens that it was trained on, those that came twice counted twice.
@@ -75,11 +77,17 @@ class Fit:
     window: int
     sequential: bool
     seed: int
-    parameters: int
+    parameters_trained: int
+    parameters_added: int
     seconds: float
     losses: tuple[float, ...] = field(default=(), repr=False)
     trained: int = 0
     under: Intervention = field(default_factory=Intervention)
+
+    @property
+    def size(self) -> str:
+        """How many numbers were trained and how many are added, in words."""
+        return f"{self.parameters_trained} parameters trained, {self.parameters_added} added"
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a map; of a training, one a step.
@@ -130,14 +138,14 @@ class Fit:
             ends = f", loss {self.losses[0]:.3g} → {self.losses[-1]:.3g}" if self.losses else ""
             return (
                 f"{self.method} of {self.cut} on {self.model}, trained on {self.trained} tokens of {self.texts} in "
-                f"{self.seconds:.1f} s; {self.parameters} parameters{ends}"
+                f"{self.seconds:.1f} s; {self.size}{ends}"
             )
         errors = ", ".join(
             f"{place.cut}: {place.relative_before:.3g} → {place.relative_after:.3g}" for place in self.places
         )
         return (
             f"{self.method} of {self.cut} on {self.model}, fitted to {self.tokens} tokens of {self.texts} in "
-            f"{self.seconds:.1f} s; {self.parameters} parameters; relative error {errors}"
+            f"{self.seconds:.1f} s; {self.size}; relative error {errors}"
         )
 
 

@@ -22,7 +22,7 @@ from decision_phases.models import ModelAccess
 from decision_phases.tasks import TokenSequence
 
 #: Tokens that run at once: what is read of them is all that is ever held.
-_CHUNK = 2048
+CHUNK = 2048
 
 #: (site, layer) → activations of every token, `[token, d]`, at head_out `[token, head, d]`.
 Rows = Mapping[tuple[str, int], Float[Tensor, "token ..."]]
@@ -150,7 +150,7 @@ def _together(
 def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:
     part: list[TokenSequence] = []
     for sequence in sequences:
-        if part and sum(map(len, part)) + len(sequence) > _CHUNK:
+        if part and sum(map(len, part)) + len(sequence) > CHUNK:
             yield part
             part = []
         part.append(sequence)

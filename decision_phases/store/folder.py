@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from datetime import datetime
@@ -38,6 +39,27 @@ def new_folder(given: Path | None, name: str) -> Path:
         msg = f"{given} cannot be made: {error.strerror or error}; give another folder with --out"
         raise InputError(msg) from error
     return given
+
+
+def why_unwritable(folder: Path) -> str:
+    """Say what keeps a folder from being made or written to; nothing is made.
+
+    Args:
+        folder: The folder, which need not be there.
+
+    Returns:
+        A few words; "" if nothing does.
+
+    Example:
+        >>> why_unwritable(Path("runs/mine")), why_unwritable(Path(__file__) / "mine") == f"{__file__} is no folder"
+        ('', True)
+    """
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if nearest.is_symlink() and not nearest.exists():
+        return f"{nearest} is a link to what is not there"
+    if not nearest.is_dir():
+        return f"{nearest} is no folder"
+    return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} may not be written to"
 
 
 def resume_folder(given: Path | None) -> Path:

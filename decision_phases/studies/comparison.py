@@ -16,7 +16,8 @@ from decision_phases.studies.settings import RunSettings
 def write_comparison(folder: Path, curves: Curves, settings: RunSettings) -> None:
     """Write the comparison of a run.
 
-    `comparison.json` has one entry a strategy (`Curves.summary`) with what it depends on; `comparison.parquet` one row
+    `comparison.json` has one entry a strategy (`Curves.summary`), every other one against the first
+    (`Curves.against`), and what they depend on; `comparison.parquet` one row
     a strategy and step (`Curves.by_step`).
 
     Args:
@@ -25,7 +26,10 @@ def write_comparison(folder: Path, curves: Curves, settings: RunSettings) -> Non
         settings: What was done.
     """
     write_table(folder / "comparison.parquet", curves.by_step(seed=settings.seed))
+    reference = curves.strategies[0] if curves.strategies else None
     content = {
+        "reference": reference,
+        "against": [] if reference is None else _records(curves.against(reference, seed=settings.seed)),
         "strategies": _records(curves.summary(seed=settings.seed)),
         "unit": curves.unit,
         "chance": curves.chance,

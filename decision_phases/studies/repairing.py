@@ -16,6 +16,7 @@ from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
 from decision_phases.readout import ask
 from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
+from decision_phases.repairs.compare import check_enough
 from decision_phases.repairs.contract import Repair, Task
 from decision_phases.repairs.dispatch import check_all
 from decision_phases.repairs.repair import source_of
@@ -83,6 +84,7 @@ def run_repairs(
     places_of(model, cut)
     repairs = [find_repair(name) for name in methods]
     encoded = ask(model, questions, seed=seed, **wording)
+    check_enough(encoded)
     whole = read_texts(texts, model=model)
     source = source_of(model, whole, window=window, limit=limit, seed=seed)
     check_all(Task(model, cut, source, seed=seed), repairs)

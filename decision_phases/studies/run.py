@@ -15,6 +15,7 @@ from decision_phases.pruning.budget import check_budget
 from decision_phases.pruning.checks import check_request, parts_of
 from decision_phases.pruning.ground import Known
 from decision_phases.pruning.prune import gather, halves
+from decision_phases.pruning.savings import Savings
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.sparsity import sparsify
 from decision_phases.pruning.timing import find_timing
@@ -139,7 +140,7 @@ def _run(
         curves = _prune(setting, settings, folder, base, progress=progress)
         repeats = []
         for number, (choosing, measuring) in enumerate(others, 1):
-            again = _setting(model, choosing, measuring, settings, store, known)
+            again = _setting(model, choosing, measuring, settings, store, known, setting.savings)
             steps = _steps(again, settings, folder / "pruning" / f"split-{number}", progress=progress)
             repeats.append(gather(again, steps, settings.strategies))
         if repeats:
@@ -197,6 +198,7 @@ def _setting(
     settings: RunSettings,
     store: ResultStore,
     known: Known,
+    savings: Savings | None = None,
 ) -> Setting:
     choosing, measuring = halves(settings.texts, model)
     return make_setting(
@@ -217,6 +219,7 @@ def _setting(
         evaluate=settings.evaluate,
         timing=find_timing(settings.timing),
         known=known,
+        savings=savings,
     )
 
 

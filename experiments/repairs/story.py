@@ -51,8 +51,8 @@ def _criteria(r: dict[str, Any]) -> list[str]:
         )
         table = [
             "| repair | accuracy | gain (95%) | p (Holm) | margin | perplexity | lost accuracy back | lost log perplexity "
-            "back | parameters | seconds |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "back | parameters trained | added | seconds |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for row in rows:
             gain = (
@@ -67,7 +67,8 @@ def _criteria(r: dict[str, Any]) -> list[str]:
             perplexity = "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}"
             table.append(
                 f"| {row['method']} | {row['accuracy']:.3f} | {gain[0]} | {gain[1]} | {row['margin']:+.3f} | {perplexity} "
-                f"| {back[0]} | {back[1]} | {row['parameters']} | {row['seconds']:.0f} |"
+                f"| {back[0]} | {back[1]} | {row['parameters_trained']} "
+                f"| {row['parameters_added']} | {row['seconds']:.0f} |"
             )
         layers = ", ".join(map(str, cut["layers"]))
         texts.append(

@@ -33,9 +33,8 @@ def draw(r: dict[str, Any], path: Path) -> None:
                 x, [row["accuracy"] for row in steps], color=style.light, linestyle=style.linestyle,
                 marker=MARKERS[style.marker], markersize=3, label=name,
             )  # fmt: skip
-            if "low" in steps[0]:
-                low, high = ([row[end] for row in steps] for end in ("low", "high"))
-                left.fill_between(x, low, high, color=style.light, alpha=0.15, linewidth=0.0)
+            low, high = ([row[end] for row in steps] for end in ("low", "high"))
+            left.fill_between(x, low, high, color=style.light, alpha=0.12, linewidth=0.0)
         left.axhline(r["chance"], color=LIGHT.muted, linewidth=0.8, linestyle="--")
         left.set_ylim(0.0, 1.0)
         left.set_xlabel("blocks removed")

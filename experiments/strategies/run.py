@@ -14,12 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import decision_phases as dp
-from decision_phases.pruning.endurance import trapezoid_weights
-from decision_phases.stats import holm, paired_difference
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,9 +49,12 @@ def main(argv: list[str] | None = None) -> None:
             "intact": {"accuracy": intact.accuracy, "margin": intact.margin},
             "not_applicable": dict(curves.not_applicable),
             "notes": list(curves.notes),
-            "strategies": summary.astype(object).where(summary.notna(), None).to_dict("records"),
-            "against_reference": against(curves, s.REFERENCE, s.SEED),
-            "by_step": by_step(curves),
+            "strategies": records(summary),
+            "against_reference": records(curves.against(s.REFERENCE, seed=s.SEED)),
+            "by_step": {
+                name: records(rows)
+                for name, rows in curves.by_step(seed=s.SEED).groupby("strategy", sort=False)
+            },
             "cuts": {
                 name: [list(row.cut) for row in curves.of(name, curves.of(name)[0].seed)]
                 for name in curves.strategies
@@ -78,36 +78,9 @@ def prune(job: Job) -> dp.Curves:
     )  # fmt: skip
 
 
-def against(curves: dp.Curves, reference: str, seed: int) -> list[dict[str, Any]]:
-    """Mean height of every curve of blocks minus that of one of them, over the steps that both have."""
-    rows = []
-    for name in curves.strategies:
-        if name == reference or {unit.part for unit in curves.of(name)[-1].units} != {"block"}:
-            continue
-        last = min(curves.last_step(name), curves.last_step(reference))
-        weights = trapezoid_weights(np.arange(last + 1))
-        found = paired_difference(
-            *(weights @ curves.right(one, last) for one in (name, reference)), seed=seed
-        )
-        rows.append(
-            {"strategy": name, "last_step": last, "estimate": found.difference, "low": found.low, "high": found.high,
-             "p_value": found.p_value, "minimum_detectable": found.minimum_detectable}
-        )  # fmt: skip
-    adjusted = holm(np.array([row["p_value"] for row in rows], dtype=np.float64))
-    return [{**row, "p_holm": float(p)} for row, p in zip(rows, adjusted, strict=True)]
-
-
-def by_step(curves: dp.Curves) -> dict[str, list[dict[str, Any]]]:
-    """Accuracy at every step; of several draws the mean, the lowest and the highest."""
-    found = {}
-    for name in curves.strategies:
-        table = pd.DataFrame(
-            [{"step": row.step, "accuracy": row.accuracy, "transition": row.transition} for row in curves.of(name)]
-        )  # fmt: skip
-        grouped = table.groupby("step")["accuracy"]
-        ends = {"low": grouped.min(), "high": grouped.max()} if grouped.size().max() > 1 else {}
-        found[name] = pd.DataFrame({"accuracy": grouped.mean(), **ends}).reset_index().to_dict("records")
-    return found
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table, None where there is nothing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 if __name__ == "__main__":

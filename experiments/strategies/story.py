@@ -33,7 +33,9 @@ def tell(r: dict[str, Any]) -> str:
         "areas are over fewer steps and compare with nothing else, stand last. *Above chance*: the largest "
         "cut up to which accuracy is significantly above chance. *Collapse*: the first cut that leaves at most a quarter of "
         f"what the intact model has above chance. *From random*: mean height of the curve minus that of {s['DRAWS']} random "
-        "orders of the same kind of unit on the same questions, p by Holm over the strategies.",
+        "orders of the same kind of unit on the same questions, p by Holm over the strategies. *p of luck*: the chance that a "
+        "random cut as large as the last one has at least its mean margin; with so few orders it cannot be below "
+        f"{1 / (s['DRAWS'] + 1):.2f}. Shaded in the figure are the intervals.",
         _strategies(r),
         _luck(r),
         _reference(r),
@@ -54,16 +56,33 @@ def _strategies(r: dict[str, Any]) -> str:
         )
         lead = {"estimate": row["difference"], "low": row["low"], "high": row["high"]}
         rows.append(
-            [row["strategy"], row["last_step"], area, _or_dash(row["last_above_chance"]), _or_dash(row["collapse"]),
-             interval(lead, 3), "–" if row["p_holm"] is None else f"{row['p_holm']:.3f}"]
+            [row["strategy"], row["last_step"], area, _or_dash(row["last_above_chance"]), _collapse(row),
+             interval(lead, 3), *("–" if row[p] is None else f"{row[p]:.3f}" for p in ("p_holm", "p_luck"))]
         )  # fmt: skip
-    header = ["strategy", "units removed", "area", "above chance", "collapse", "from random", "p (Holm)"]
+    header = [
+        "strategy",
+        "units removed",
+        "area",
+        "above chance",
+        "collapse",
+        "from random",
+        "p (Holm)",
+        "p of luck",
+    ]
     return table(header, rows)
 
 
 def in_order(row: dict[str, Any], longest: int) -> tuple[bool, float]:
     """Sort key of strategies: by area; those that end earlier last, whose areas are over fewer steps."""
     return row["last_step"] < longest, -(row["area"] if row["area"] is not None else -9)
+
+
+def _collapse(row: dict[str, Any]) -> str:
+    """The step with its interval, an open end where that lies beyond the last step."""
+    low, high = row["collapse_low"], row["collapse_high"]
+    if low is None:
+        return _or_dash(row["collapse"])
+    return f"{_or_dash(row['collapse'])} [{int(low)}, {'…' if high is None else int(high)}]"
 
 
 def _or_dash(value: float | None) -> str:
@@ -81,11 +100,16 @@ def _luck(r: dict[str, Any]) -> str:
 def _reference(r: dict[str, Any]) -> str:
     reference = r["settings"]["REFERENCE"]
     rows = r["against_reference"]
-    above = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["estimate"] > 0]
-    below = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["estimate"] < 0]
+    above = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["difference"] > 0]
+    below = [row["strategy"] for row in rows if row["p_holm"] < 0.05 and row["difference"] < 0]
     lines: list[list[object]] = [
-        [row["strategy"], interval(row, 3), f"{row['p_holm']:.3f}", f"{row['minimum_detectable']:.3f}"]
-        for row in sorted(rows, key=lambda row: -row["estimate"])
+        [
+            row["strategy"],
+            interval({**row, "estimate": row["difference"]}, 3),
+            f"{row['p_holm']:.3f}",
+            f"{row['minimum_detectable']:.3f}",
+        ]
+        for row in sorted(rows, key=lambda row: -row["difference"])
     ]
     return (
         f"Mean height of every curve of blocks minus that of `{reference}`, on the same questions: above it (p < 0.05) "

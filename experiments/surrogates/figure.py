@@ -36,12 +36,14 @@ def draw(r: dict[str, Any], path: Path) -> None:
         left.set_xlabel("masks trained on")
         left.set_ylabel("held-out R²")
         left.legend(fontsize=7)
-        rows = r["estimates"]["rows"]
+        rows = [row for row in r["estimates"]["rows"] if row["of"] == "shapley"]
         for i, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
             own = [row for row in rows if row["estimator"] == name]
             x = [row["masks"] for row in own]
             right.plot(x, [row["error"] for row in own], **_line(stroke(name, i)), label=name)
-        right.axhline(r["estimates"]["spread"], color=LIGHT.muted, linewidth=0.8, linestyle=(0, (4, 3)))
+        right.axhline(
+            r["estimates"]["spread"]["shapley"], color=LIGHT.muted, linewidth=0.8, linestyle=(0, (4, 3))
+        )
         right.set_xscale("log")
         right.set_xlabel(f"masks of {len(r['groups'])} groups that were asked for")
         right.set_ylabel("error of Shapley values (dashed: their spread)")

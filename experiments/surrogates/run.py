@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     every = grouped(all_masks(len(groups)))
     job.say(f"all {len(every)} masks of {len(groups)} groups are there")
-    estimates = estimators(every, len(groups), s)
+    estimates = estimators(every, len(groups), per_mask, s)
     sampled = permutation_against_surrogate(blocks, masks, values, s)
     job.say("permutation sampling of all blocks is there")
     pd.DataFrame(quality).to_csv(job.out / "quality.csv", index=False)
@@ -149,38 +149,64 @@ def timed(job: Job, encoded: Any, masks: np.ndarray) -> float:
     return (time.monotonic() - began) / len(np.unique(few, axis=0))
 
 
-def estimators(every: np.ndarray, n: int, s: Any) -> dict[str, Any]:
+def estimators(every: np.ndarray, n: int, per_mask: float, s: Any) -> dict[str, Any]:
     """Every estimator with every budget against all masks, over several seeds; a mask is looked up, not run."""
     places = 1 << np.arange(n)
 
     def game(masks: np.ndarray) -> np.ndarray:
         return np.asarray(every[masks @ places])
 
-    exact = estimate(game, n, Setup(method="exact"))
-    ways = {
+    targets = {
+        index: estimate(game, n, Setup(method="exact", index=index)).values
+        for index in ("shapley", "published")
+    }
+    ways: dict[str, dict[str, Any]] = {
         "permutation": {"method": "permutation"},
         "kernel": {"method": "kernel", "sampler": "kernel"},
-        "linear surrogate": {"method": "surrogate", "surrogate": "linear"},
-        "pairwise surrogate": {"method": "surrogate", "surrogate": "pairwise"},
-        "network surrogate": {"method": "surrogate", "surrogate": "network"},
-        "trees surrogate": {"method": "surrogate", "surrogate": "trees"},
+        **{f"{name} surrogate": {"method": "surrogate", "surrogate": name} for name in s.FITTED},
+        **{
+            f"published average, {name} surrogate": {
+                "method": "surrogate",
+                "surrogate": name,
+                "index": "published",
+            }
+            for name in s.FITTED
+        },
     }
     rows = []
     for way, given in ways.items():
+        target = given.get("index", "shapley")
         for budget in s.BUDGETS:
             found = []
             for seed in range(s.REPEATS):
+                began = time.monotonic()
                 try:
                     one = estimate(game, n, Setup(**given, n_masks=budget, n_boot=2, seed=seed))
                 except dp.InputError:
                     continue
-                error = float(np.sqrt(((one.values - exact.values) ** 2).mean()))
-                found.append((one.n_masks, error, float(spearman(one.values, exact.values))))
+                seconds = time.monotonic() - began
+                found.append(
+                    (
+                        one.n_masks,
+                        seconds,
+                        *distance(one.values, targets[target]),
+                        *distance(one.values, targets["shapley"]),
+                    )
+                )
             if found:
-                masks, error, rank = np.nanmean(found, axis=0)
-                rows.append({"estimator": way, "budget": budget, "masks": masks, "error": error, "rank_correlation": rank,
+                masks, seconds, error, rank, from_shapley, _ = np.nanmean(found, axis=0)
+                rows.append({"estimator": way, "of": target, "budget": budget, "masks": masks, "seconds": masks * per_mask + seconds,
+                             "error": error, "rank_correlation": rank, "error_of_shapley": from_shapley,
                              "runs": len(found)})  # fmt: skip
-    return {"exact": exact.values, "spread": float(exact.values.std()), "rows": rows}
+    apart, rank = distance(targets["published"], targets["shapley"])
+    return {"exact": targets["shapley"], "published": targets["published"],
+            "spread": {index: float(values.std()) for index, values in targets.items()},
+            "apart": apart, "rank_apart": rank, "rows": rows}  # fmt: skip
+
+
+def distance(values: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """The root mean square error of values, and their rank correlation with the true ones."""
+    return float(np.sqrt(((values - true) ** 2).mean())), float(spearman(values, true))
 
 
 def permutation_against_surrogate(

@@ -10,6 +10,7 @@ GRID = (75, 150, 300, 600, 1200)  # masks trained on
 REPEATS = 5  # subsets of the training masks at each point
 SURROGATES = ("linear", "ridge", "pairwise", "network", "published", "trees")
 GROUP = 3  # blocks in a group, for the game in which every mask is run
+FITTED = ("linear", "ridge", "pairwise", "network", "trees")  # surrogates that estimators fit there
 BUDGETS = (60, 120, 250, 500)  # masks that estimators may draw there
 ORDERS = 10  # of all blocks, by permutation sampling
 TIMED = 12  # masks whose time is taken without a store

@@ -68,7 +68,9 @@ def main(argv: list[str] | None = None) -> None:
             "order": order,
             "linear": chosen,
             "fits": {
-                row.method: {"tokens": row.fit.trained or row.fit.tokens, "parameters": row.fit.parameters,
+                row.method: {"tokens": row.fit.trained or row.fit.tokens,
+                             "parameters_trained": row.fit.parameters_trained,
+                             "parameters_added": row.fit.parameters_added,
                              "seconds": row.fit.seconds, "adapted": sorted({edit.layer for edit in row.repair})}
                 for row in rows if row.fit is not None
             },

@@ -115,7 +115,14 @@ def _each(r: dict[str, Any]) -> str:
     for row in r["repairs"]:
         fit = r["fits"].get(row["method"])
         where = "–" if row["transition"] is None else int(row["transition"])
-        told = ["–"] * 3 if fit is None else [fit["tokens"], fit["parameters"], f"{fit['seconds']:.0f}"]
+        told: list[object] = ["–"] * 4
+        if fit is not None:
+            told = [
+                fit["tokens"],
+                fit["parameters_trained"],
+                fit["parameters_added"],
+                f"{fit['seconds']:.0f}",
+            ]
         rows.append(
             [row["method"], f"{row['accuracy']:.3f}", f"{row['margin']:+.3f}",
              "infinite" if row["perplexity"] is None else f"{row['perplexity']:.4g}", where, *told, _ends(r, row["method"])]
@@ -127,7 +134,8 @@ def _each(r: dict[str, Any]) -> str:
         "perplexity",
         "transition",
         "tokens",
-        "parameters",
+        "parameters trained",
+        "added",
         "seconds",
         "loss",
     ]

@@ -8,64 +8,43 @@ Writes results.json, phases.csv, cuts.csv, comparisons.csv, figure.png and READM
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 import decision_phases as dp
 from decision_phases.readout import metrics
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.phases import locate
 from decision_phases.stats import holm
-from decision_phases.store import versions, write_json
 from decision_phases.studies.targeted import plan_cells, run_targeted
 from decision_phases.studies.trials import random_twin, shuffled_gold
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
-from common import clean
+from common import begin
 from figure import draw
 from story import tell
 
+FOLDER = Path(__file__).parent
 
-def main() -> None:
+
+def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet, then write tables, figure and text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=None, help="as for dp.load; the bundled model by default")
-    parser.add_argument("--quick", action="store_true", help="a small random model and few questions")
-    parser.add_argument("--out", type=Path, default=None, help="where results go")
-    parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    given = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
-    s = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
-    out = args.out or (Path("runs/experiment-transition-quick") if args.quick else Path(__file__).parent)
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    job = begin(__doc__, settings, FOLDER, argv)
+    s, model, out = job.settings, job.model, job.out
     every = dp.questions(s.QUESTIONS)
 
-    decisions = dp.read(model, every)
-    beside = dp.read(model, every, lens="last_blocks", last=s.LAST_BLOCKS)
+    decisions = dp.read(model, every, store=job.store)
+    beside = dp.read(model, every, lens="last_blocks", last=s.LAST_BLOCKS, store=job.store)
     phases = dp.find_phases(decisions, beside=beside, seed=s.SEED)
     result: dict[str, Any] = {
-        "model": model.name,
-        "weights": model.weights,
-        "fingerprint": model.fingerprint,
         "questions": {"name": every.name, "hash": every.content_hash, "n": len(every)},
-        "seed": s.SEED,
-        "versions": versions(),
         "chance": decisions.chance,
         "overall": describe(decisions, phases),
         "last_blocks_lens": [float(v) for v in beside.margin.mean(axis=0)],
@@ -83,7 +62,7 @@ def main() -> None:
     )
     evaluation = dp.ask(model, rest.limit(s.N_EVALUATION, s.SEED))
     result["equality"] = equality(model, evaluation, [i for i in s.EQUALITY_LAYERS if i < model.n_layers - 1])
-    found = dp.read(model, search)
+    found = dp.read(model, search, store=job.store)
     tables, comparisons = [], []
     result["boundaries"], result["not_testable"] = {}, {}
     for method in s.BOUNDARIES:
@@ -97,7 +76,7 @@ def main() -> None:
             boundary, exclusions={"none": (), "edges": first}, sizes=s.SIZES, draws=s.DRAWS, seed=s.SEED
         )
         targeted = run_targeted(
-            model, evaluation, boundary, cells, not_testable=reasons, store=out / "store", seed=s.SEED
+            model, evaluation, boundary, cells, not_testable=reasons, store=job.store, seed=s.SEED
         )
         tables.append(targeted.to_pandas().assign(boundary=method))
         comparisons.append(targeted.compare().assign(boundary=method))
@@ -111,11 +90,10 @@ def main() -> None:
     compared.to_csv(out / "comparisons.csv", index=False)
     result["cuts"], result["comparisons"] = table.to_dict("records"), compared.to_dict("records")
     result["n_search"], result["n_evaluation"] = len(search), len(evaluation)
-    result["seconds"] = round(time.monotonic() - began)
-    write_json(out / "results.json", clean(result))
-    draw(decisions, beside, phases, table, result, out / "figure.png")
-    (out / "README.md").write_text(tell(clean(result)), encoding="utf-8")
-    sys.stderr.write(f"written to {out}\n")
+    told = job.write(result)
+    draw(decisions, beside, phases, table, told, out / "figure.png")
+    (out / "README.md").write_text(tell(told), encoding="utf-8")
+    job.say(f"written to {out}")
 
 
 def describe(decisions: dp.Decisions, phases: dp.Phases) -> dict[str, Any]:

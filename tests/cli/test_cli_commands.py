@@ -157,6 +157,9 @@ class TestCompare:
         area = content["strategies"][0]["area"]
         assert rows["cosine_mlp"][1:3] == ["1", "–" if area is None else f"{area:.3f}"]
         assert result.stdout.splitlines()[-2] == "folder  c"
+        assert content["reference"] == "cosine_mlp"
+        assert [row["strategy"] for row in content["against"]] == ["random_mlp"]
+        assert "over cosine_mlp" in result.stdout
         assert {"self_margin", "latency_ms", "split"} <= set(pd.read_parquet("c/pruning.parquet"))
 
 

@@ -10,7 +10,7 @@ from decision_phases.models import load
 
 @pytest.fixture
 def quickly(monkeypatch):
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
 
 
 def test_it_saves_a_cut_and_says_so(type_in, tmp_path, quickly):
@@ -35,3 +35,5 @@ def test_what_cannot_be_saved_is_said(type_in, tmp_path):
     refused = type_in("export", "full", "--model", "tiny-llama", "--skip", 1)
     assert refused.exit_code == 2
     assert "exists already" in refused.stderr
+    early = type_in("export", "full", "--model", "no-such-model", "--skip", 1)
+    assert "exists already" in early.stderr

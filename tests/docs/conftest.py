@@ -27,5 +27,5 @@ def small(monkeypatch, tiny):
         return tiny if source is None else load(source, **{**settings, "quiet": True})
 
     monkeypatch.setattr(dp, "load", load_small)
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
     monkeypatch.setattr(dp, "workers", lambda *_, **__: nullcontext())

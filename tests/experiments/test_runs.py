@@ -16,6 +16,8 @@ EXPERIMENTS = {
     "circuits": {"attribution.csv", "sweep.csv", "transition.csv", "restoration.csv"},
     "repairs": {"repairs.csv"},
     "trained_repairs": {"repairs.csv", "pooled.csv", "differences.csv", "losses.csv"},
+    "transition": {"phases.csv", "cuts.csv", "comparisons.csv"},
+    "amplification": {"amplification.csv", "options.csv"},
     "lenses": {"specifications.csv", "divergence.csv", "curve.png"},
 }
 

@@ -8,4 +8,4 @@ from decision_phases.exports.check import check
 @pytest.fixture
 def quickly(monkeypatch):
     """Have saved folders reloaded in this process."""
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)

@@ -9,15 +9,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from decision_phases.engine import applied
+from decision_phases.engine.lower import replaced_weights
 from decision_phases.errors import InputError, ParityError
 from decision_phases.exports import export, mergekit_recipe
 from decision_phases.exports.check import check
 from decision_phases.exports.shorten import shortened
-from decision_phases.interventions import Intervention, insert, noise, skip, steer, weights, zero
+from decision_phases.interventions import (
+    Array,
+    Intervention,
+    LowRank,
+    insert,
+    noise,
+    skip,
+    steer,
+    weights,
+    zero,
+)
 from decision_phases.models import FAMILIES, load, tiny_hf
 from decision_phases.readout import read
 from decision_phases.tasks import questions
@@ -25,6 +37,9 @@ from decision_phases.tasks import questions
 TOKENS = torch.randint(
     3, 800, (2, 20), generator=torch.Generator().manual_seed(3)
 )  # longer than windows of 8
+
+#: Families that keep queries, keys and values in one matrix.
+JOINT = ["gpt2", "gpt_neox", "bloom", "falcon"]
 
 
 def said(model, under):
@@ -136,6 +151,59 @@ def test_replaced_and_masked_parameters_are_put_into_a_plain_model(tiny, tmp_pat
     np.testing.assert_allclose(again(input_ids=TOKENS).logits.detach(), said(tiny, under), atol=1e-5)
 
 
+def of_all_matrices(model, layer):
+    """Every matrix of a block changed in its own way, and what biases it has."""
+    generator = np.random.default_rng(layer)
+    changes = {}
+    for number, (name, parameter) in enumerate(model.parameters(layer).items()):
+        shape = tuple(parameter.shape)
+        if len(shape) == 1:
+            changes[name] = generator.normal(size=shape)
+        elif number % 2:
+            changes[name] = generator.random(shape) < 0.5
+        else:
+            left, right = generator.normal(size=(shape[0], 2)), generator.normal(size=(2, shape[1]))
+            changes[name] = LowRank(Array.of(left, "left"), Array.of(right, "right"))
+    return weights(layer, changes)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+@pytest.mark.parametrize("family", JOINT)
+def test_parts_of_a_joint_matrix_are_put_back_into_it(family, dtype, tmp_path, quickly, model_of):
+    """Queries, keys and values that TransformerLens divides, and matrices that lie the other way round."""
+    model = model_of(family, dtype)
+    twice = weights(
+        4, {name: 1.5 * np.ones(p.shape) for name, p in model.parameters(4).items() if "q." in name}
+    )
+    under = skip(1) + twice + of_all_matrices(model, 4) + of_all_matrices(model, 5)
+    before = [p.detach().clone() for p in model.unique_parameters()]
+    saved = export(model, under, tmp_path / "changed")
+    assert (saved.kind, saved.kept) == ("plain", (0, 2, 3, 4, 5))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.unique_parameters(), strict=True))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "changed", dtype="auto").eval()
+    with torch.no_grad():
+        logits = again(input_ids=TOKENS, use_cache=False).logits
+    whole = said(model, skip(1)).float()
+    missed = (logits.float() - said(model, under).float()).abs().max()
+    assert missed < (1e-4 if dtype == "auto" else 0.1) * (whole - logits.float()).abs().max()
+    reloaded = load(tmp_path / "changed", dtype=str(model.dtype).removeprefix("torch."), quiet=True)
+    with replaced_weights(model, under.at(4)):
+        for name, parameter in model.parameters(4).items():
+            assert torch.equal(parameter, reloaded.parameters(3)[name]), name
+    record = json.loads((tmp_path / "changed" / "decision_phases" / "export.json").read_text())
+    assert any("query_key_value" in name or "c_attn" in name for name in record["replaced"])
+
+
+def test_a_joint_matrix_with_rows_that_are_alike_stays_beside_the_model(tmp_path, quickly):
+    """Which of them are queries is not known; what is saved is right all the same."""
+    hf = tiny_hf("gpt2")
+    with torch.no_grad():
+        hf.transformer.h[4].attn.c_attn.weight[:, 40] = hf.transformer.h[4].attn.c_attn.weight[:, 3]
+    model = load(hf, quiet=True)
+    assert export(model, of_all_matrices(model, 3), tmp_path / "told").kind == "plain"
+    assert export(model, of_all_matrices(model, 4), tmp_path / "alike").kind == "sidecar"
+
+
 def test_the_number_format_stays(tmp_path, quickly, model_of):
     model = model_of("llama", "bfloat16")
     export(model, skip(2), tmp_path / "half")
@@ -160,6 +228,33 @@ def test_the_folder_says_what_was_done(tiny, tmp_path, quickly):
     assert [layer for low, high in slices for layer in range(low, high)] == record["kept"]
 
 
+def recipe_of(folder):
+    """The model that a recipe names."""
+    (named,) = {
+        source["model"]
+        for part in yaml.safe_load((folder / "mergekit.yaml").read_text())["slices"]
+        for source in part["sources"]
+    }
+    return named
+
+
+def test_a_recipe_names_the_model_where_it_was_loaded_from(tiny, tmp_path, quickly, monkeypatch):
+    """The last part of a path is found by nobody else."""
+    export(tiny, skip(1), tmp_path / "short")
+    assert recipe_of(tmp_path / "short") == "tiny-llama"
+    monkeypatch.chdir(tmp_path)
+    again = load("./short", quiet=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    export(again, skip(1), "shorter")
+    assert recipe_of(tmp_path / "elsewhere" / "shorter") == str((tmp_path / "short").resolve())
+    again.origin = {"source": "some/model", "revision": "v2"}
+    export(again, skip(1), "published")
+    assert recipe_of(tmp_path / "elsewhere" / "published") == "some/model@v2"
+    export(AutoModelForCausalLM.from_pretrained(tmp_path / "short"), skip(1), "object")
+    assert recipe_of(tmp_path / "elsewhere" / "object") == str((tmp_path / "short").resolve())
+
+
 def test_recipe_quotes_what_yaml_would_read_otherwise():
     recipe = yaml.safe_load(mergekit_recipe('C:\\a "b": #c', [0, 1, 3], "bfloat16"))
     assert recipe["merge_method"] == "passthrough"
@@ -178,14 +273,62 @@ def test_a_fresh_process_loads_what_was_saved(tiny, tmp_path):
 # -- what cannot be saved ----------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_fails_is_not_left_behind(tiny, tmp_path, quickly, monkeypatch):
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16", "float16"])
+def test_another_block_than_was_asked_for_is_found_in_every_number_format(
+    dtype, tmp_path, quickly, monkeypatch, model_of
+):
+    """Also where all logits are small, so that no difference is large."""
+
     def different(hf, removed, replaced):
-        return shortened(hf, [3], replaced)  # another block than was asked for
+        return shortened(hf, [3], replaced)
 
     monkeypatch.setattr("decision_phases.exports.folder.shortened", different)
-    with pytest.raises(ParityError, match="reloaded its logits differ"):
-        export(tiny, skip(2), tmp_path / "short")
+    with pytest.raises(ParityError, match=r"its weights are not those .*: model.layers.2.*; nothing is left"):
+        export(model_of("llama", dtype), skip(2), tmp_path / "short")
+    quiet = tiny_hf()
+    with torch.no_grad():
+        quiet.lm_head.weight.mul_(1e-2)
+    with pytest.raises(ParityError, match="its weights are not those of the changed model"):
+        export(load(quiet, dtype=dtype, quiet=True), skip(2), tmp_path / "short")
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_weights_that_are_computed_with_otherwise_are_found(dtype, tmp_path, quickly, monkeypatch):
+    """The right weights in a wrong configuration: logits differ as much as the change changes them."""
+
+    def different(hf, removed, replaced):
+        made = shortened(hf, removed, replaced)
+        made.config.rms_norm_eps = 10.0
+        return made
+
+    quiet = tiny_hf()
+    with torch.no_grad():
+        quiet.lm_head.weight.mul_(1e-2)
+    monkeypatch.setattr("decision_phases.exports.folder.shortened", different)
+    with pytest.raises(ParityError, match="reloaded its logits differ"):
+        export(load(quiet, dtype=dtype, quiet=True), skip(2), tmp_path / "short")
+    assert left(tmp_path) == []
+
+
+def test_a_change_that_is_hardly_more_than_rounding_is_saved(tmp_path, quickly, model_of):
+    model = model_of("gpt_neox", "bfloat16")
+    under = weights(3, {"mlp.dense_h_to_4h.bias": 1e-3 * np.ones(64)})
+    saved = export(model, under, tmp_path / "changed")
+    assert saved.kind == "plain"
+    assert saved.difference < 0.1
+
+
+def test_weights_that_a_family_rescales_when_it_runs_are_saved_as_they_were(tmp_path, quickly, model_of):
+    """RWKV halves the output of every other layer once more, and would do so again with what was read off then."""
+    model = model_of("rwkv")
+    name = "attention.output.weight"
+    under = weights(5, {name: np.arange(1024).reshape(32, 32) % 3 > 0})
+    assert export(model, under, tmp_path / "sparse").kind == "plain"
+    other = weights(
+        5, {name: LowRank(Array.of(np.ones((32, 1)), "left"), Array.of(np.ones((1, 32)), "right"))}
+    )
+    assert export(model, other, tmp_path / "adapted").kind == "plain"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +346,9 @@ def test_a_folder_that_fails_is_not_left_behind(tiny, tmp_path, quickly, monkeyp
     ],
 )
 def test_every_difference_counts(found, message, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", lambda *_: found)
+    monkeypatch.setattr(
+        "decision_phases.exports.reload.in_fresh_process", lambda *given: check(*given) | found
+    )
     with pytest.raises(ParityError, match=message):
         export(tiny, skip(2), tmp_path / "short")
     assert left(tmp_path) == []
@@ -213,7 +358,7 @@ def test_an_interrupted_export_leaves_nothing(tiny, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", interrupt)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(tiny, skip(2), tmp_path / "short")
     assert left(tmp_path) == []
@@ -254,6 +399,70 @@ def test_existing_and_read_only_places_are_refused(tiny, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         export(tiny, skip(2), tmp_path / "short")
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "short/.."])
+def test_a_folder_without_a_name_of_its_own_is_refused(name, tiny, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="has no name of its own; give the name of a folder"):
+        export(tiny, skip(2), name)
+    assert left(tmp_path) == ["empty"]
+    assert left(tmp_path / "empty") == []
+
+
+def test_links_are_followed_or_refused(tiny, tmp_path, quickly):
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for target in (tmp_path / "nowhere", tmp_path / "nowhere" / "short"):
+        with pytest.raises(InputError, match="nowhere is a link to what is not there"):
+            export(tiny, skip(2), target)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert export(tiny, skip(2), tmp_path / "link").folder == tmp_path / "link"
+    assert (tmp_path / "real" / "config.json").is_file()
+    assert left(tmp_path) == ["link", "nowhere", "real"]
+
+
+def test_folders_that_were_made_on_the_way_go_again(tiny, tmp_path, quickly, monkeypatch):
+    (tmp_path / "mine").mkdir()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decision_phases.exports.reload.in_fresh_process", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export(tiny, skip(2), tmp_path / "mine" / "a" / "b" / "short")
+    assert left(tmp_path / "mine") == []
+    export(tiny, skip(2), tmp_path / "mine" / "a" / "b" / "short")
+    assert left(tmp_path / "mine" / "a" / "b") == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("transformers.PreTrainedModel.save_pretrained", OSError(28, "No space left on device")),
+        (
+            "transformers.PreTrainedModel.save_pretrained",
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ),
+        ("decision_phases.exports.folder.write_json", OSError(28, "No space left on device")),
+        ("pathlib.Path.replace", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(what, error, tiny, tmp_path, quickly, monkeypatch):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(what, full)
+    with pytest.raises(InputError, match=r"short cannot be written: .*No space left on device"):
+        export(tiny, skip(2), tmp_path / "a" / "short")
+    assert left(tmp_path) == []
+
+
+def test_the_folder_is_looked_at_before_the_model(tmp_path):
+    with pytest.raises(InputError, match="has no name of its own"):
+        export("no-such-model", skip(2), "")
 
 
 def test_an_empty_folder_is_used(tiny, tmp_path, quickly):

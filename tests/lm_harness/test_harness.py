@@ -15,7 +15,7 @@ from decision_phases.lm_harness import adapter, harness
 from decision_phases.lm_harness.writing import Writing
 from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
-from decision_phases.readout import read
+from decision_phases.readout import perplexity, read
 from decision_phases.tasks import Question, QuestionSet, questions
 
 pytestmark = [
@@ -231,6 +231,57 @@ def test_a_task_gives_the_scores_of_a_plain_model_and_our_own(under, lm_eval, ta
         np.testing.assert_allclose(
             [a for a, _ in sample["filtered_resps"]], mine[: len(sample["filtered_resps"])], atol=1e-4
         )
+
+
+@pytest.mark.parametrize("under", [Intervention(), CUT], ids=str)
+def test_a_task_of_letters_gives_our_letter_scores(under, lm_eval, tmp_path, tiny):
+    from lm_eval.tasks import TaskManager
+
+    items = questions("facts", limit=12)
+    rows = [
+        {"text": f"Question: {item.question}\n" + "".join(
+            f"{letter}. {option}\n" for letter, option in zip("ABCD", item.options, strict=False)) + "Answer:",
+         "letters": list("ABCD")[: len(item.options)], "gold": item.answer}
+        for item in items
+    ]  # fmt: skip
+    (tmp_path / "rows.json").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "local_letters.yaml").write_text(
+        f"""
+task: local_letters
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {tmp_path / "rows.json"}}}, cache_dir: {tmp_path / "cache"}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{text}}}}"
+doc_to_choice: "{{{{letters}}}}"
+doc_to_target: gold
+metric_list: [{{metric: acc}}]
+"""
+    )
+    out = lm_eval.simple_evaluate(
+        model=harness(tiny, under=under), tasks=["local_letters"], bootstrap_iters=0, log_samples=True,
+        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+    )  # fmt: skip
+    texts = [row["text"] for row in rows]
+    asked_ours = tuple(
+        Question(item.options, item.answer, prompt=text) for item, text in zip(items, texts, strict=True)
+    )
+    own = QuestionSet("facts", asked_ours)
+    found = read(tiny, own, under=under, scoring="letter")
+    assert out["results"]["local_letters"]["acc,none"] == found.final.accuracy
+    for sample, scores in zip(out["samples"]["local_letters"], found.final.scores, strict=True):
+        theirs = np.array([a for a, _ in sample["filtered_resps"]])
+        own_scores = scores[: len(theirs)]  # logits: log-probabilities up to one number a question
+        np.testing.assert_allclose(theirs - theirs[0], own_scores - own_scores[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("under", [Intervention(), CUT], ids=str)
+def test_a_text_rolled_through_is_our_perplexity_of_it(under, lm_eval, tiny):
+    ours = harness(tiny, under=under)
+    assert ours.prefix_token_id == tiny.tokenizer.bos_token_id
+    rolled = ours.loglikelihood_rolling(asked([(text,) for text in TEXTS]))
+    own = perplexity(tiny, TEXTS, window=64, bos=True, under=under)
+    np.testing.assert_allclose(rolled, -own.nll, atol=1e-4)
 
 
 def test_known_results_are_not_computed_again(lm_eval, tmp_path, tiny, monkeypatch):

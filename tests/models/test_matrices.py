@@ -10,6 +10,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, weights
 from decision_phases.models import load, tiny_hf
 from decision_phases.models.matrices import watching, weight_matrices
+from decision_phases.models.plain_matrices import divided
 from decision_phases.pruning.sparsity import sparsify
 
 LAYER = 2
@@ -140,3 +141,12 @@ def test_experts_of_an_unknown_layout_are_refused(monkeypatch, tiny):
     with pytest.raises(InputError, match=r"keeps mixture of LlamaDecoderLayer in a layout that is not known"):
         weight_matrices(tiny, LAYER)
     assert weight_matrices(tiny, LAYER, ["mlp"])
+
+
+def test_rows_that_are_alike_are_not_mistaken_for_each_other():
+    """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
+    values = torch.arange(24.0).view(6, 4)
+    q, k = values[::2], values[1::2]
+    assert [rows.tolist() for _, rows in divided(values, {"q": q, "k": k})] == [[0, 2, 4], [1, 3, 5]]
+    values[3] = values[2]
+    assert divided(values, {"q": values[::2], "k": values[1::2]}) == []

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 
 from decision_phases.errors import InputError
-from decision_phases.pruning import Budget, Unit, prune
+from decision_phases.interventions import Intervention, skip
+from decision_phases.pruning import Budget, Unit, prune, savings
+from decision_phases.pruning import measure as measuring
 from decision_phases.pruning.budget import check_budget, find_budget, n_parameters
 from decision_phases.pruning.criteria import units_of
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.setting import make_setting
 from decision_phases.pruning.strategies import find_strategy
+from decision_phases.pruning.timing import Cost, Timing, measure_costs
 from decision_phases.readout import ask
 
 
@@ -81,6 +84,9 @@ def test_budgets_are_read_as_they_are_written():
     assert find_budget(" 12.5% ") == Budget(parameters=0.125)
     assert str(Budget(3, 0.125)) == "3, 12.5%"
     assert find_budget(Budget(2, 0.5)) == Budget(2, 0.5)
+    for budget in (Budget(3, 0.125, 0.2, 0.1), Budget(latency=0.2), Budget(memory=0.05), Budget(4)):
+        assert find_budget(str(budget)) == budget
+    assert find_budget("20 % latency") == Budget(latency=0.2)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,9 @@ def test_budgets_are_read_as_they_are_written():
         ("0%", "block", "a share lies above 0 and below 1"),
         ("many", "block", "up_to='many' is no budget"),
         ("x%", "block", "up_to='x%' is no budget"),
+        ("20% speed", "block", "up_to='20% speed' is no budget"),
+        ("3, 4", "block", "up_to='3, 4' is no budget"),
+        ("120% latency", "block", "latency=1.2: a share lies above 0 and below 1"),
     ],
 )
 def test_budgets_beyond_what_is_there_are_refused(tiny, up_to, part, message):
@@ -128,3 +137,82 @@ def test_one_block_is_always_left(tiny, facts):
 def test_a_family_without_the_part_is_refused(model_of):
     with pytest.raises(InputError, match="has no attention to remove"):
         check_budget(model_of("mamba"), up_to=1, parts=["attention"])
+
+
+def measured_as(monkeypatch, milliseconds):
+    """Forward passes that take 10 ms and so many for every block, attention and MLP that is left."""
+
+    def costs(model, cuts, timing, *, seed=0):
+        found = []
+        for cut in cuts:
+            gone = [edit.site for edit in cut.edits]
+            saved = sum(milliseconds[site] for site in gone)
+            whole = 10.0 + model.n_layers * milliseconds["block"]
+            found.append(Cost(whole - saved, 100.0 - sum(5.0 if site == "block" else 2.0 for site in gone)))
+        return found
+
+    monkeypatch.setattr(savings, "measure_costs", costs)
+    monkeypatch.setattr(measuring, "measure_costs", costs)
+
+
+MS = {"block": 15.0, "attention": 6.0, "mlp": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("up_to", "by", "removed"),
+    [
+        ("45% latency", "deepest", 3),  # a block is 15 of 100 ms
+        ("16% memory", "deepest", 3),  # and 5 of 100 MiB
+        ("45% latency, 11% memory", "deepest", 2),
+        ("2, 45% latency", "deepest", 2),
+        ("25% latency", "cosine_joint", 3),  # attentions of 6 and MLPs of 9: at most 4, at least 2
+    ],
+)
+def test_measured_budgets_are_used_up_and_never_exceeded(tiny, facts, monkeypatch, up_to, by, removed):
+    measured_as(monkeypatch, MS)
+    budget = find_budget(up_to)
+    curves = prune(tiny, facts, by=by, up_to=up_to, draws=1)
+    last = curves.of(by)[-1]
+    assert last.step == removed
+    for step in curves.steps:
+        assert 1 - step.latency_ms / 100 <= (budget.latency or 1) + 1e-9
+        assert 1 - step.peak_mib / 100 <= (budget.memory or 1) + 1e-9
+    assert any("100.0 ms and 100 MiB (1 × 128 tokens, median of 5 passes)" in note for note in curves.notes)
+
+
+@pytest.mark.parametrize(
+    ("up_to", "most"),
+    [("10% latency", "15% to 60%"), ("70% latency", "15% to 60%"), ("3% memory", "5% to 20%")],
+)
+def test_measured_budgets_that_nothing_or_everything_meets_are_refused(tiny, facts, monkeypatch, up_to, most):
+    measured_as(monkeypatch, MS)
+    with pytest.raises(InputError, match=f"cannot be saved: .* saves {most} of it"):
+        prune(tiny, facts, by="deepest", up_to=up_to)
+
+
+def test_what_a_block_saves_is_what_half_of_them_save(tiny):
+    found = savings.measure_savings(tiny, units_of(tiny), Timing(1, 8, repeats=3))
+    intact, without = measure_costs(tiny, [Intervention(), skip(1, 3, 5)], Timing(1, 8, repeats=3))
+    assert found.intact.peak_mib == intact.peak_mib
+    for cost in found.units.values():
+        assert cost.peak_mib == pytest.approx((intact.peak_mib - without.peak_mib) / 3)
+    parameters = n_parameters(tiny, units_of(tiny)[:1]) * 4 / 2**20
+    assert found.units[units_of(tiny)[0]].peak_mib == pytest.approx(parameters, rel=0.2)
+
+
+def test_kinds_are_measured_apart(tiny, monkeypatch):
+    measured_as(monkeypatch, MS)
+    found = savings.measure_savings(tiny, units_of(tiny, "joint"), Timing())
+    assert {(unit.part, cost.latency_ms) for unit, cost in found.units.items()} == {
+        ("attention", 6.0),
+        ("mlp", 9.0),
+    }
+
+
+def test_what_cannot_be_left_out_has_no_measured_budget(model_of, facts, monkeypatch):
+    def costs(model, cuts, timing, *, seed=0):
+        return [Cost(1.0, 1.0), *[None] * (len(cuts) - 1)]
+
+    monkeypatch.setattr(savings, "measure_costs", costs)
+    with pytest.raises(InputError, match=r"cannot leave out the block .* a budget of units or parameters"):
+        prune(model_of("llama"), facts, by="deepest", up_to="20% latency")

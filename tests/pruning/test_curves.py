@@ -4,11 +4,12 @@ import json
 from dataclasses import fields
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from decision_phases.errors import InputError
 from decision_phases.pruning import Curves, Step, prune_one
-from decision_phases.stats import paired_difference, wilson_interval
+from decision_phases.stats import bootstrap_ci, paired_difference, wilson_interval
 
 NAN = float("nan")
 
@@ -49,7 +50,7 @@ def same(a, b):
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
-        elif field.name in ("cka", "metrics"):
+        elif field.name in ("cka", "metrics", "metrics_ci"):
             assert set(one) == set(two)
             np.testing.assert_array_equal(list(one.values()), [two[name] for name in one])
         else:
@@ -64,7 +65,10 @@ def same(a, b):
         {"transition": None, "transition_ci": None, "outcome": "no transition"},
         {"cka": {}, "option_frequency": None, "search_value": 0.1 + 0.2},
         {"seed": 3, "margin": 1 / 3},
-        {"metrics": {"perplexity": np.inf, "kl": NAN, "accuracy": 1 / 3}},
+        {
+            "metrics": {"perplexity": np.inf, "kl": NAN, "accuracy": 1 / 3},
+            "metrics_ci": {"perplexity": (2.5, np.inf), "kl": (NAN, NAN)},
+        },
     ],
 )
 def test_a_record_gives_the_step_back_exactly(changes):
@@ -164,3 +168,83 @@ def test_curves_are_drawn_with_the_draws_as_a_band():
     heights = {tuple(np.round(line.get_ydata(), 3)) for line in axes.get_lines()}
     assert (0.75, 0.5) in heights
     assert (0.75, 0.125) in heights
+
+
+def two_kinds():
+    right = np.array([[1] * 9 + [0], [1] * 8 + [0] * 2, [1] * 7 + [0] * 3])
+    rows = [step("margin", k, right[k]) for k in range(3)]
+    rows += [step("sleb", k, right[k][::-1]) for k in range(2)]
+    rows += [step("cosine_mlp", k, right[k], parts=("mlp",) * k) for k in range(3)]
+    return curves(*rows), right
+
+
+def test_strategies_are_compared_with_any_of_them_over_the_steps_that_both_have():
+    found, right = two_kinds()
+    table = found.against("margin", seed=3)
+    assert table["strategy"].tolist() == ["sleb"]  # a step of cosine_mlp is another thing
+    assert table[["reference", "step"]].iloc[0].tolist() == ["margin", 1]
+    heights = right[:2].mean(axis=0)
+    expected = paired_difference(heights[::-1].copy(), heights, seed=3)
+    assert table["difference"][0] == expected.difference
+    assert table["p_holm"][0] == expected.p_value
+    assert found.against("sleb", 2).empty
+    with pytest.raises(InputError, match="deepest"):
+        found.against("deepest")
+
+
+def test_p_values_against_one_strategy_are_adjusted_for_the_others():
+    rows = [step(name, 0, [1] * 8) for name in "abc"]
+    rows += [step("a", 1, [1] * 8), step("b", 1, [0] * 8), step("c", 1, [1, 0] * 4)]
+    table = curves(*rows).against("a", 1).set_index("strategy")
+    assert table.loc["b", "p_holm"] == pytest.approx(2 * table.loc["b", "p_value"])
+    assert table.loc["c", "p_holm"] == table.loc["c", "p_value"]
+
+
+def test_the_interval_of_a_collapse_ends_where_the_steps_do():
+    """All questions fall together at step 2, so every resample collapses there; a curve that does not has no number."""
+    rows = [step("a", k, [int(k < 2)] * 20) for k in range(4)] + [step("b", k, [1] * 20) for k in range(4)]
+    table = curves(*rows).summary().set_index("strategy")
+    assert table.loc["a", ["collapse", "collapse_low", "collapse_high"]].tolist() == [2, 2, 2]
+    assert table.loc["b", ["collapse", "collapse_low", "collapse_high"]].isna().all()
+
+
+def test_the_interval_of_a_collapse_is_that_of_resampled_questions():
+    rng = np.random.default_rng(0)
+    right = rng.random((5, 60)) < np.array([0.95, 0.8, 0.55, 0.42, 0.3])[:, None]
+    table = curves(*(step("a", k, right[k]) for k in range(5))).summary(seed=1)
+    found = []
+    for _ in range(2000):
+        drawn = right[:, rng.integers(0, 60, 60)].mean(axis=1)
+        below = drawn <= 0.25 + 0.25 * (drawn[0] - 0.25)
+        found.append(int(below.argmax()) if below.any() else 5)
+    low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")
+    assert table["collapse_low"][0] == low
+    assert (5 if pd.isna(table["collapse_high"][0]) else table["collapse_high"][0]) == high
+    assert low < high
+
+
+def test_luck_stands_in_the_tables_with_the_draws_behind_it():
+    rows = [step("a", k, [1] * 8, margins=np.full(8, 1.0), margin=1.0) for k in range(3)]
+    rows += [
+        step("random", k, [1] * 8, seed=seed, margins=np.full(8, height), margin=height)
+        for k in range(3) for seed, height in enumerate([0.0, 0.5, 2.0])
+    ]  # fmt: skip
+    found = curves(*rows)
+    summary = found.summary().set_index("strategy")
+    assert summary.loc["a", ["p_luck", "draws"]].tolist() == [0.5, 3]
+    assert summary.loc["random", ["p_luck", "draws"]].isna().all()
+    steps = found.by_step().set_index(["strategy", "step"])
+    assert steps.loc[("a", 2), "p_luck"] == found.better_than_luck("a", 2).p_value == 0.5
+    assert pd.isna(steps.loc[("a", 0), "p_luck"])
+    assert steps.loc[("random", 1), "margin"] == pytest.approx(2.5 / 3)
+
+
+def test_margins_and_transitions_of_the_tables_carry_intervals():
+    found = curves(
+        step("margin", 0, [1, 0, 1]), step("margin", 1, [1, 0, 1], transition=None, transition_ci=None)
+    )
+    expected = bootstrap_ci(np.linspace(-1, 1, 3) / 3)
+    for table in (found.to_pandas(), found.by_step()):
+        assert table[["margin_low", "margin_high"]].iloc[0].tolist() == [expected.low, expected.high]
+        assert table[["transition", "transition_low", "transition_high"]].iloc[0].tolist() == [2, 1, 2]
+        assert table[["transition", "transition_low"]].iloc[1].isna().all()

@@ -14,6 +14,7 @@ from decision_phases.pruning.criteria import text_data
 from decision_phases.pruning.ground import Ground
 from decision_phases.pruning.objectives import Valuer, find_objective
 from decision_phases.readout import ask, perplexity, read
+from decision_phases.readout.loss import Losses
 from decision_phases.store import ResultStore
 from decision_phases.tasks import TextSet
 
@@ -73,6 +74,34 @@ def test_kl_is_that_of_two_plain_runs(tiny, encoded, on):
             kl += (p.exp() * (p - q)).sum(-1).tolist()
         assert value == pytest.approx(np.mean(kl), abs=1e-6)
     assert values[0] == 0
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_intervals_are_those_of_resampled_questions_or_windows(tiny, encoded, name):
+    """Perplexity and KL weigh every window by its tokens, drawn windows too."""
+    texts = TextSet("lengths", tuple(" ".join(["Is water wet? Yes."] * n) for n in (1, 2, 4, 3, 1, 2)))
+    ground = Ground(tiny, encoded, text_data(tiny, texts))
+    objective, valuer = OBJECTIVES[name], Valuer(OBJECTIVES[name], ground)
+    (seen,) = ground.see(objective.inputs(ground), objective.look(ground), CUTS[1:2])
+    sums, counts = objective.items(seen, ground)
+    assert (len(set(counts)) > 1) == (name in ("perplexity", "kl"))
+    rng, drawn = np.random.default_rng(9), []
+    for _ in range(4000):
+        chosen = rng.integers(0, len(sums), len(sums))
+        drawn.append(sums[chosen].sum() / counts[chosen].sum())
+    expected = np.quantile(np.exp(drawn) if name == "perplexity" else drawn, [0.025, 0.975])
+    ((low, high),) = valuer.intervals(CUTS[1:2])
+    value = float(valuer(CUTS[1:2])[0])
+    assert low < value < high
+    np.testing.assert_allclose([low, high], expected, rtol=0.05, atol=0.1 * (high - low))
+
+
+def test_an_interval_of_something_infinite_is_infinite(tiny, encoded):
+    ground = Ground(tiny, encoded, text_data(tiny, TEXTS))
+    seen = Losses(np.array([10.0, 1e6]), np.array([10, 10]))
+    low, high = OBJECTIVES["perplexity"].interval(seen, ground)
+    assert low == pytest.approx(np.e)
+    assert high == np.inf
 
 
 def test_where_less_is_better_the_least_is_taken(tiny):

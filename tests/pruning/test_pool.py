@@ -2,10 +2,8 @@
 
 from collections import Counter
 
-import pytest
 from scipy.stats import chisquare
 
-from decision_phases.errors import InputError
 from decision_phases.pruning import RandomPool
 
 LAYERS = tuple(range(1, 7))
@@ -32,16 +30,3 @@ def test_cuts_are_uniform():
     assert chisquare(list(pairs.values())).pvalue > 1e-3
     first = Counter(pool.order(draw)[0] for draw in range(draws))
     assert chisquare(list(first.values())).pvalue > 1e-3
-
-
-def test_windows_are_neighbours_uniform_and_never_bridge_a_gap():
-    pool = RandomPool((1, 2, 3, 5, 6, 7, 8), seed=2)
-    windows = Counter(pool.window(draw, 3) for draw in range(1500))
-    assert set(windows) == {(1, 2, 3), (5, 6, 7), (6, 7, 8)}
-    assert chisquare(list(windows.values())).pvalue > 1e-3
-    assert pool.window(7, 3) == RandomPool((8, 7, 6, 5, 3, 2, 1), seed=2).window(7, 3)
-
-
-def test_a_window_longer_than_any_run_is_refused():
-    with pytest.raises(InputError, match="no 4 neighbouring layers"):
-        RandomPool((1, 2, 3, 5, 6, 7)).window(0, 4)

@@ -468,7 +468,7 @@ def test_orders_that_make_no_sense(tiny):
         ({"repair_by": "gost"}, "did you mean 'ghost'"),
         (
             {"repair_by": "lora"},
-            "lora trains weights of the model as it was loaded, but they are changed before it",
+            "lora is trained through the model as it was loaded, whose weights are changed before it",
         ),
         ({"limits": 8}, "unknown setting of the repair 'limits'; did you mean 'limit'"),
         ({"repair_by": None, "limit": 8}, "repair_by=None repairs nothing, so that limit would be ignored"),

@@ -17,6 +17,7 @@ from decision_phases.readout import find_phases, perplexity, read
 from decision_phases.readout.perplexity import Perplexity
 from decision_phases.repairs import RepairComparison, RepairRow, compare_repairs, repair
 from decision_phases.stats import paired_difference, resample_weights
+from decision_phases.studies.repairing import run_repairs
 from decision_phases.tasks import TextSet, questions
 from decision_phases.tasks import texts as read_texts
 
@@ -58,7 +59,7 @@ def test_every_row_is_what_its_model_says_by_itself(compared, tiny, some):
         ppl = perplexity(tiny, TEXTS.evaluation, window=32, limit=8, under=unders[found.method])
         np.testing.assert_allclose(found.perplexity.log_value, ppl.log_value, rtol=1e-6)
         assert found.transition == find_phases(alone, n_boot=500, n_perm=1000).transition
-    assert [r.fit and r.fit.parameters for r in compared.rows] == [None, None, 2 * 32, 2 * 32 * 32]
+    assert [r.fit and r.fit.parameters_added for r in compared.rows] == [None, None, 2 * 32, 2 * 32 * 32]
 
 
 def test_the_table_has_gains_and_shares_with_intervals(compared):
@@ -137,7 +138,7 @@ def test_the_table_says_what_a_repair_takes_and_when_the_transition_comes(compar
     for found in compared.rows:
         ends = table.loc[found.method, ["transition_low", "transition_high"]]
         assert ends.isna().all() if found.transition_ci is None else tuple(ends) == found.transition_ci
-    assert f"{2 * 32 * 32} parameters fitted in" in str(compared).splitlines()[-2]
+    assert f"{2 * 32 * 32} parameters trained, {2 * 32 * 32} added in" in str(compared).splitlines()[-2]
 
 
 def test_an_infinite_perplexity_has_no_gain(compared):
@@ -217,3 +218,13 @@ def test_the_folder_of_a_comparison(tiny, some, tmp_path, monkeypatch):
     )
     _, again = run_repairs(tiny, CUT, some, **settings, resume=True)
     np.testing.assert_array_equal(again.of("diagonal").margins, found.of("diagonal").margins)
+
+
+def test_one_question_is_refused_before_anything_is_fitted(tiny, tmp_path, monkeypatch):
+    """Nothing can be compared on it, and no transition be told from chance."""
+    monkeypatch.setattr("decision_phases.repairs.dispatch.fit_maps", None)
+    with pytest.raises(InputError, match="1 question was given; give at least 2"):
+        compare_repairs(tiny, skip(2), methods=["ghost"], questions=questions("facts").limit(1, 0), limit=8)
+    with pytest.raises(InputError, match="1 question was given; give at least 2"):
+        run_repairs(tiny, skip(2), questions("facts").limit(1, 0), methods=["ghost"], out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -150,7 +150,10 @@ def test_every_one_keeps_the_contract(name, tiny, tmp_path):
     assert str(healed) == f"skip {{2, 3}} + {name} {{0, 1, 4, 5}}"
     assert np.isfinite(perplexity(tiny, ["Is water wet? Yes."], window=8, under=healed).log_value)
     fit = found.fit
-    assert fit.parameters == 4 * 2 * sum(32 + out for out in (32, 16, 16, 32, 48, 48)) + 4 * 2 * (48 + 32)
+    assert fit.parameters_added == 0  # merged into weights that are there anyway
+    assert fit.parameters_trained == 4 * 2 * sum(32 + out for out in (32, 16, 16, 32, 48, 48)) + 4 * 2 * (
+        48 + 32
+    )
     assert len(fit.losses) == len(fit.to_pandas()) == 4
     lengths = [len(window) for window in windows(tiny)]
     order = schedule(lengths, steps=4, batch=96, seed=0)
@@ -161,7 +164,7 @@ def test_every_one_keeps_the_contract(name, tiny, tmp_path):
     assert len(fit.plot().axes) == 1
     found.save(tmp_path / "kept")
     assert Intervention.load(tmp_path / "kept") == found
-    assert (tmp_path / "kept" / "arrays.safetensors").stat().st_size < 6 * 4 * fit.parameters
+    assert (tmp_path / "kept" / "arrays.safetensors").stat().st_size < 6 * 4 * fit.parameters_trained
 
 
 def test_no_steps_is_no_repair(tiny):
@@ -258,14 +261,17 @@ def test_repairs_of_both_kinds_stand_in_one_table(tiny):
         found.of("lora_distil").margins, read(tiny, some, under=CUT + alone).final.margin, atol=1e-6
     )
     assert found.to_dict()["rows"][3]["fit"]["losses"] == alone.fit.losses
-    assert found.to_pandas().set_index("method").loc["lora_distil", "parameters"] == alone.fit.parameters
+    shown = found.to_pandas().set_index("method")
+    assert shown.loc["lora_distil", "parameters_trained"] == alone.fit.parameters_trained > 0
+    assert list(shown.parameters_added) == [0, 0, 32 * 32, 0, 0]
+    assert f"{alone.fit.parameters_trained} parameters trained, 0 added" in str(found)
     assert not set(LORAS) & set(MAPS)  # what is compared when nothing is named
 
 
 def test_what_is_exported_has_the_adapters_merged(tiny, tmp_path, monkeypatch):
     from decision_phases.exports.check import check
 
-    monkeypatch.setattr("decision_phases.exports.folder.in_fresh_process", check)
+    monkeypatch.setattr("decision_phases.exports.reload.in_fresh_process", check)
     found = repair(tiny, CUT, method=short(rate=1e-2), **FEW)
     saved = export(tiny, CUT + found, tmp_path / "healed")
     assert (saved.kind, saved.kept) == ("plain", (0, 1, 4, 5))
@@ -523,17 +529,6 @@ def test_the_checkpoint_of_another_training_is_refused_before_the_first_is_train
         compare_repairs(
             tiny, CUT, methods=methods, questions=questions("facts").limit(8, 0), checkpoint=tmp_path, **FEW
         )
-
-
-def test_rows_that_are_alike_are_not_mistaken_for_each_other():
-    """Of a joint matrix with equal rows nobody knows which are the queries, and which the keys."""
-    from decision_phases.repairs.trained.adapters import _divided
-
-    values = torch.arange(24.0).view(6, 4)
-    q, k = values[::2], values[1::2]
-    assert [rows.tolist() for _, rows in _divided(values, {"q": q, "k": k})] == [[0, 2, 4], [1, 3, 5]]
-    values[3] = values[2]
-    assert _divided(values, {"q": values[::2], "k": values[1::2]}) == []
 
 
 @pytest.mark.usefixtures("nothing_runs")

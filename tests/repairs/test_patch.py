@@ -9,7 +9,7 @@ import torch
 
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention, skip
+from decision_phases.interventions import Intervention, scale, skip
 from decision_phases.models import load
 from decision_phases.models.twins import InDouble
 from decision_phases.repairs import REPAIRS, compare_repairs, places_of, repair
@@ -142,7 +142,7 @@ def test_training_brings_the_answer_nearer_and_leaves_the_model_alone(tiny):
     assert found.fit.losses[-1] < 0.8 * found.fit.losses[0]
     start = repair(tiny, CUT, method="linear_patch", **FEW)
     assert divergence(tiny, CUT + found) < 0.8 * divergence(tiny, CUT + start)
-    assert found.fit.parameters == 32 * 32
+    assert found.fit.parameters_trained == found.fit.parameters_added == 32 * 32
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
@@ -161,6 +161,20 @@ def test_it_stands_in_one_table_with_what_it_starts_from(tiny):
         tiny, CUT, methods=["linear_patch", short()], questions=questions("facts").limit(20, 0), held_out=4, **FEW
     )  # fmt: skip
     assert table.methods == ("linear_patch", "patch_distil")
+
+
+def test_models_through_which_nothing_can_be_trained_are_named_as_such(tiny, monkeypatch):
+    """It trains maps, not weights; the way out is a map that is fitted, not one that only is a map."""
+    monkeypatch.setattr(type(tiny), "fresh_hf", None)
+    way_out = "ghost.*, which are fitted under it"
+    with pytest.raises(
+        InputError, match=rf"patch_distil is trained through the model as it was loaded.*{way_out}"
+    ):
+        repair(tiny, CUT, method=short(), under=scale("resid_post", 1, 0.5), **FEW)
+    monkeypatch.setattr("decision_phases.repairs.trained.on_text.quantised", lambda _: "it has int8 weights")
+    way_out = "a repair that needs no training on text, such as method='relative_ghost'"
+    with pytest.raises(InputError, match=rf"cannot be through tiny-llama: it has int8 weights.*{way_out}"):
+        repair(tiny, CUT, method=short(), **FEW)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,25 @@ import torch
 from decision_phases.engine import capture
 from decision_phases.errors import InputError
 from decision_phases.interventions import Affine, Bottleneck, Intervention, scale, skip
+from decision_phases.lenses import tuned_lens
 from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
 from decision_phases.readout import perplexity
-from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, find_repair, hadamard, places_of, repair
+from decision_phases.repairs import (
+    MAPS,
+    REPAIRS,
+    FittedRepair,
+    compare_repairs,
+    find_repair,
+    hadamard,
+    places_of,
+    repair,
+)
 from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
 from decision_phases.repairs.contract import Job, Task
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.repair import source_of
+from decision_phases.repairs.walk import can_walk
 from decision_phases.tasks import TextSet
 from decision_phases.tasks import texts as read_texts
 
@@ -99,7 +110,7 @@ def test_every_repair_keeps_the_contract(name, tiny, scattered):
     assert type(healed) is Intervention
     assert healed.removed_blocks == (1, 4, 5)
     fit = found.fit
-    assert fit.parameters == 4 * asked(name).n_parameters(32)
+    assert fit.parameters_trained == fit.parameters_added == 4 * asked(name).n_parameters(32)
     assert fit.tokens == sum(map(len, windows(tiny)))
     assert fit.cut == scattered
     assert [place.cut for place in fit.places] == [str(place) for place in places_of(tiny, scattered)]
@@ -276,14 +287,83 @@ def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_
     with monkeypatch.context() as here:
         here.setattr(type(tiny), "run_block", counted)
         together = fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
-    # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
-    assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]
+    # Until block 2, all in common; then on to block 4, the intact model and each repaired one.
+    assert ran == [0, 1, 2] * (len(ran) // 8) + [3, 4, *3 * [3]] * (len(ran) // 8)
     for name, found in zip(names, together, strict=True):
         alone = repair(tiny, cut, method=name, **FEW)
         assert [edit.layer for edit in found] == [edit.layer for edit in alone] == [2, 4]
         for edit, other in zip(found, alone, strict=True):
             for mine, its in zip(arrays_of(edit.value), arrays_of(other.value), strict=True):
                 np.testing.assert_allclose(mine, its, atol=1e-5)
+
+
+def test_repairs_under_something_else_run_what_they_share_once(tiny, monkeypatch):
+    """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
+    cut, names, ran = skip(2, 4), ["mean_bias", "diagonal", "ghost"], []
+    run_block = type(tiny).run_block
+
+    def counted(self, layer, *given, **how):
+        ran.append(layer)
+        return run_block(self, layer, *given, **how)
+
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW), base=scale("mlp_out", 5, 2.0))
+    with monkeypatch.context() as here:
+        here.setattr(type(tiny), "run_block", counted)
+        fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
+    # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
+    assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "bloom", "falcon", "mamba"])
+@pytest.mark.parametrize("cut", [skip(1, 3), skip(0, 2, 3, 5)], ids=str)
+def test_walking_from_place_to_place_fits_what_running_anew_fits(family, cut, model_of, monkeypatch):
+    model = model_of(family)
+    names = ["mean_bias", "relative_affine", "hadamard_diagonal"]
+    source = source_of(model, seed=0, **FEW)
+    assert len({len(window) for window in source.data.sequences}) > 1  # or nothing is padded
+    task = Task(model, cut, source)
+    places, repairs = places_of(model, cut), [REPAIRS[name] for name in names]
+    assert can_walk(task, places, 3)
+    walked = fit_all(task, places, repairs)
+    monkeypatch.setattr("decision_phases.repairs.fitting.can_walk", lambda *_: False)
+    for mine, anew in zip(walked, fit_all(task, places, repairs), strict=True):
+        assert [(edit.site, edit.layer) for edit in mine] == [(edit.site, edit.layer) for edit in anew]
+        for place, other in zip(mine.fit.places, anew.fit.places, strict=True):
+            assert place.error_before == pytest.approx(other.error_before, rel=1e-4)
+            assert place.error_after == pytest.approx(other.error_after, rel=1e-3)
+        for edit, other in zip(mine, anew, strict=True):
+            for a, b in zip(arrays_of(edit.value), arrays_of(other.value), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["hadamard_diagonal", "linear_patch"])
+def test_a_channel_that_holds_rounding_only_is_left_alone(name):
+    """A stream whose channels add up to nothing, as behind a layer norm: its first rotated channel is rounding."""
+    x = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    x = x - x.mean(dim=1, keepdim=True)
+    y = x + 0.1 * torch.randn(200, 32, generator=torch.Generator().manual_seed(1)) + 1
+    H = hadamard(32)
+    assert 0 < np.abs(x.numpy() @ H[:, 0]).max() < 1e-5
+    weight = fitted(REPAIRS[name], x, y).value.weight.data
+    np.testing.assert_allclose(H[:, 0] @ weight @ H[:, 0], 1.0, atol=1e-6)
+    assert np.abs(weight).max() < 2
+
+
+def test_what_cannot_be_walked(tiny, model_of, monkeypatch):
+    cut = skip(2, 4)
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW))
+    assert can_walk(task, places_of(tiny, cut), 1)
+    for changed in (
+        replace(task, sequential=False),
+        replace(task, base=scale("mlp_out", 5, 2.0)),
+        replace(task, cut=skip(2) + skip(4, part="mlp")),
+        replace(task, cut=skip(2, 3)),
+    ):
+        assert not can_walk(changed, places_of(tiny, changed.cut), 1)
+    rwkv = model_of("rwkv")
+    assert not can_walk(replace(task, model=rwkv), places_of(rwkv, cut), 1)
+    monkeypatch.setattr("decision_phases.repairs.walk.MEMORY_BUDGET", 1000)
+    assert not can_walk(task, places_of(tiny, cut), 1)
 
 
 def arrays_of(value):
@@ -454,3 +534,24 @@ def test_names_and_settings_that_do_not_exist(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize("function", [repair, compare_repairs, tuned_lens])
+def test_a_folder_for_checkpoints_is_looked_at_first_and_made_last(function, tiny, tmp_path, monkeypatch):
+    cut = () if function is tuned_lens else (skip(2),)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be made or written to: .*file is no folder"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "file" / "folder")
+    with pytest.raises(InputError, match="unknown model"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "folder")
+    with pytest.raises(InputError, match="seed=-1"):
+        function(tiny, *cut, seed=-1, checkpoint=tmp_path / "folder")
+    short = {"limit": 1} if function is tuned_lens else {"method": replace(SHORT, steps=0)}
+    if function is compare_repairs:
+        short = {"methods": [replace(SHORT, steps=0)]}
+    with pytest.raises(InputError, match=r"needs more than 32 tokens|must be above 0"):
+        function(tiny, *cut, texts=TEXTS, window=16, checkpoint=tmp_path / "folder", **short)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root, whom no mode stops
+    with pytest.raises(InputError, match="may not be written to"):
+        function("no-such-model", *cut, checkpoint=tmp_path / "folder")

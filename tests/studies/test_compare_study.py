@@ -71,6 +71,8 @@ def test_report_and_figures_tell_it(folder):
     assert "Accuracy against units removed" in page
     assert "random cuts" in page
     assert "Area over 2 splits" in page
+    assert "p of luck" in page
+    assert "Lead over margin:beam" in page
     names = {path.name for path in write_figures(folder)}
     assert {"comparison.png", "pruning_curves.png", "transition_path_margin-beam.png"} <= names
 

@@ -57,7 +57,8 @@ def compensate(task: Task, how: Compensation) -> FittedRepair:
     fit = task.fit(
         how.name,
         how,
-        parameters=len(made) * how.n_fitted(model.d_head),
+        parameters_trained=len(made) * how.n_fitted(model.d_head),
+        parameters_added=len(made) * model.d_head,
         places=_places(task, how, layers, made, chosen),
         seconds=time.perf_counter() - began,
         losses=losses,

@@ -15,6 +15,7 @@ from decision_phases.interventions import Array, Edit, Intervention, LowRank, We
 from decision_phases.models import ModelAccess
 from decision_phases.models.block_list import block_prefix
 from decision_phases.models.matrices import WeightMatrix, weight_matrices
+from decision_phases.models.plain_matrices import Held, plain_matrices
 
 _ADAPTER = "default"
 #: What peft's warnings say that are of no use here: how weights lie in memory is looked at module by module.
@@ -53,7 +54,7 @@ class Adapter:
     layer: int
     path: str
     module: Any
-    held: tuple[tuple[WeightMatrix, Tensor], ...]
+    held: Held
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -109,7 +110,7 @@ def check_targets(
     if not known:
         msg = (
             f"the cut leaves {model.name} no matrix that could be trained (blocks with something left: "
-            f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that only adds maps"
+            f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that puts maps in its place"
         )
         raise InputError(msg)
     for target in known if targets is None else targets:
@@ -207,56 +208,10 @@ def _leaf(matrix: WeightMatrix) -> str:
 
 def _matched(
     model: ModelAccess, layer: int, block: nn.Module, gone: Collection[str], targets: Collection[str] | None
-) -> dict[str, tuple[tuple[WeightMatrix, Tensor], ...]]:
-    """Linear modules of a plain block → the parameters of the loaded model that hold their rows, if these hold all."""
-    matrices = {
-        matrix: matrix.stacked(matrix.parameter.detach())[0].cpu()
-        for matrix in weight_matrices(model, layer)
-        if not matrix.is_stack and matrix.layout in ("o i", "i o") and matrix.part not in gone
+) -> dict[str, Held]:
+    """Linear modules of a plain block that get an adapter, as `plain_matrices` gives them."""
+    return {
+        path: held
+        for path, held in plain_matrices(model, layer, block, without=gone).items()
+        if targets is None or any(_leaf(matrix) in targets for matrix, _ in held)
     }
-    found = {}
-    for path, module in block.named_modules():
-        weight = _weight(module)
-        if weight is None:
-            continue
-        same = [
-            m
-            for m, values in matrices.items()
-            if values.shape == weight.shape and torch.equal(values, weight)
-        ]
-        own = [m for m in same if m.name == f"{path}.weight"] or same
-        held = [(own[0], torch.arange(len(weight)))] if own else _divided(weight, matrices)
-        if sum(len(rows) for _, rows in held) != len(weight):
-            continue
-        if targets is None or any(_leaf(matrix) in targets for matrix, _ in held):
-            found[path] = tuple(held)
-        for matrix, _ in held:
-            del matrices[matrix]
-    return found
-
-
-def _weight(module: nn.Module) -> Tensor | None:
-    """The matrix of a linear module, `[out, in]`."""
-    weight: Any = getattr(module, "weight", None)
-    if isinstance(module, nn.Linear):
-        return weight.detach().cpu()  # type: ignore[no-any-return]
-    return weight.detach().cpu().T if type(module).__name__ == "Conv1D" else None
-
-
-def _divided(weight: Tensor, matrices: Mapping[WeightMatrix, Tensor]) -> list[tuple[WeightMatrix, Tensor]]:
-    """The matrices that a larger one is made of, and which of its rows these are; none where rows are alike."""
-    numbers = {row.numpy().tobytes(): number for number, row in enumerate(_plain(weight))}
-    found = []
-    for matrix, values in matrices.items():
-        if values.shape[1] == weight.shape[1] and len(values) < len(weight):
-            rows = [numbers.get(row.numpy().tobytes()) for row in _plain(values)]
-            known = [row for row in rows if row is not None]
-            if len(known) == len(rows):
-                found.append((matrix, torch.tensor(known)))
-    numbered = [row for _, rows in found for row in rows.tolist()]
-    return found if sorted(numbered) == list(range(len(weight))) else []
-
-
-def _plain(weight: Tensor) -> Tensor:
-    """The same bits in a number format that numpy knows."""
-    return weight.contiguous().view(torch.int16) if weight.dtype == torch.bfloat16 else weight.contiguous()

@@ -91,7 +91,7 @@ class TextTrained(TrainedRepair):
         """
         self._check_settings()
         model, source = task.model, task.source
-        _check_model(model, task.cut)
+        _check_model(self.name, model, task.cut)
         if self.steps and source.tokens < self.batch:
             msg = (
                 f"{self.name} trains on {self.batch} tokens a step; {source.name} gives {source.tokens} in "
@@ -113,16 +113,23 @@ class TextTrained(TrainedRepair):
         loss = self.objective(task, prepared, rows)
         seconds = time.perf_counter() - began
         trained = self._training(task).run(prepared.parameters, loss, progress=task.progress)
+        edits = prepared.edits()
         fit = task.fit(
             self.name,
             self,
-            parameters=sum(p.numel() for p in prepared.parameters.values()),
+            parameters_trained=sum(p.numel() for p in prepared.parameters.values()),
+            parameters_added=sum(
+                array.size
+                for edit in edits
+                if edit.op != "weights"
+                for array in Intervention((edit,)).arrays().values()
+            ),
             seconds=seconds + trained.seconds,
             places=(),
             losses=trained.losses,
             trained=sum(len(windows[i]) for step in order for i in step),
         )
-        return FittedRepair(prepared.edits(), fit)
+        return FittedRepair(edits, fit)
 
     def objective(
         self, task: Task, prepared: Prepared, rows: Callable[[int], Rows]
@@ -204,8 +211,11 @@ def compared(model: ModelAccess, cut: Intervention, first: int) -> tuple[int, ..
     return tuple(layer for layer in surviving(model.n_layers, cut) if layer >= first)
 
 
-def _check_model(model: ModelAccess, cut: Intervention) -> None:
-    what = quantised(model)
+def _check_model(name: str, model: ModelAccess, cut: Intervention) -> None:
+    what, without = (
+        quantised(model),
+        "use a repair that needs no training on text, such as method='relative_ghost'",
+    )
     if model.kind != "TransformerBridge":
         what = f"it is a {model.kind}, whose weights lie otherwise"
     elif model.processed:
@@ -216,8 +226,8 @@ def _check_model(model: ModelAccess, cut: Intervention) -> None:
         what = f"its own loop ({model.architecture}) changes the stream between blocks"
     if what:
         msg = (
-            f"{model.name} cannot be trained: {what}; load it with dp.load(name or folder), on one device and not "
-            "quantised, or use a repair that only adds maps"
+            f"{name} is trained through the model, and cannot be through {model.name}: {what}; load it with "
+            f"dp.load(name or folder), on one device and not quantised, or {without}"
         )
         raise InputError(msg)
     if not model.capabilities.fresh:
@@ -226,7 +236,6 @@ def _check_model(model: ModelAccess, cut: Intervention) -> None:
         if cut.removed(part) and part not in model.skips:
             msg = (
                 f"the {part} of a block of {model.name} ({model.architecture}) cannot be left out of a plain model, so "
-                f"a cut with an {part} in it cannot be trained; remove whole blocks, or use a repair that only adds "
-                "maps"
+                f"{name} cannot be trained with an {part} removed; remove whole blocks, or {without}"
             )
             raise InputError(msg)

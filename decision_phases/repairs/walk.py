@@ -1,0 +1,152 @@
+"""Texts walked through a model from one place of a cut to the next, so that no block runs twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from decision_phases.engine.batches import Batch, make_batches
+from decision_phases.engine.local import MEMORY_BUDGET
+from decision_phases.engine.maps import mapped
+from decision_phases.interventions import Affine, Bottleneck, Intervention
+from decision_phases.models import ModelAccess
+from decision_phases.repairs.contract import Task
+from decision_phases.repairs.places import Place
+from decision_phases.repairs.stream import CHUNK, Chunk
+from decision_phases.tasks import TokenSequence
+
+
+def can_walk(task: Task, places: Sequence[Place], repairs: int) -> bool:
+    """Whether a text can be walked from place to place, keeping what enters each.
+
+    Args:
+        task: What is asked.
+        places: Where its maps are.
+        repairs: How many maps are fitted at each.
+
+    Returns:
+        Whether whole blocks are removed at several places of an otherwise intact model whose blocks can be called one
+        by one, and what is kept is not too large.
+    """
+    model = task.model
+    kept = task.source.tokens * model.d_model * model.dtype.itemsize * (1 + repairs)
+    blocks = all(edit.site == "block" for edit in task.cut.edits)
+    apart = len(places) > 1 and task.sequential
+    return (
+        apart
+        and blocks
+        and not task.base
+        and model.capabilities.direct
+        and not model.spread
+        and kept <= MEMORY_BUDGET
+    )
+
+
+@dataclass
+class _Way:
+    """Some windows, and how far the models are with them.
+
+    Attributes:
+        batch: The windows.
+        intact: What leaves the last place in the intact model, `[window, pos, d_model]`; None before the first.
+        repaired: What enters the last place in each repaired model, before its map.
+    """
+
+    batch: Batch
+    intact: Float[Tensor, "window pos d_model"] | None = None
+    repaired: list[Float[Tensor, "window pos d_model"]] = field(default_factory=list)
+
+    def tokens_of(self, resid: Float[Tensor, "window pos d_model"]) -> Float[Tensor, "token d_model"]:
+        """What stands at tokens, without padding."""
+        cells = self.batch.cells("all")
+        return resid[cells.rows, cells.columns]
+
+
+class Walk:
+    """The intact model and several repaired ones on their way through the same texts.
+
+    Args:
+        model: The model.
+        sequences: The texts, in windows.
+        repairs: Number of repaired models.
+        progress: Show bars.
+    """
+
+    def __init__(
+        self, model: ModelAccess, sequences: Sequence[TokenSequence], repairs: int, *, progress: bool
+    ) -> None:
+        self.model, self.progress = model, progress
+        self.ways = [_Way(batch) for batch in make_batches(sequences, max_tokens=CHUNK)]
+        self.maps: list[Affine | Bottleneck | None] = [None] * repairs
+        self._at = 0
+
+    def fitted(self, repair: int, value: Affine | Bottleneck) -> None:
+        """Say which map stands at the place that was read last.
+
+        Args:
+            repair: Number of the repaired model.
+            value: Its map there.
+        """
+        self.maps[repair] = value
+
+    def to(self, place: Place, variants: Sequence[Intervention], *, what: str) -> Iterator[Chunk]:
+        """Go on to the next place, and give what enters and what should leave it.
+
+        Args:
+            place: The place; what it removes lies behind all places before.
+            variants: By which intervention each repaired model is known in what is given.
+            what: Label of the bar.
+
+        Yields:
+            What was read of the next windows. What all models have in common counts as the intact model's time.
+        """
+        run = place.cut.removed_blocks
+        first, behind = min(run), max(run) + 1
+        total = sum(len(way.batch.indices) for way in self.ways)
+        with tqdm(total=total, disable=not self.progress, unit="window", desc=what) as bar:
+            for way in self.ways:
+                seconds = dict.fromkeys([Intervention(), *variants], 0.0)
+                for variant, spent in zip(
+                    [Intervention(), *variants], self._on(way, first, behind), strict=True
+                ):
+                    seconds[variant] += spent
+                assert way.intact is not None  # it was just run
+                rows = {Intervention(): {place.target: way.tokens_of(way.intact)}}
+                for variant, resid in zip(variants, way.repaired, strict=True):
+                    rows.setdefault(variant, {})[place.site, place.layer] = way.tokens_of(resid)
+                yield Chunk(rows, seconds)
+                bar.update(len(way.batch.indices))
+        self._at = behind
+
+    @torch.no_grad()
+    def _on(self, way: _Way, first: int, behind: int) -> list[float]:
+        """Run a batch through `behind` intact, and as far as block `first` under each repair; seconds of each."""
+        times = [time.perf_counter()]
+        entry = self.model.enter(way.batch.tokens.to(self.model.device))
+
+        def blocks(resid: Tensor, begin: int, end: int) -> Tensor:
+            resid = resid.to(self.model.device)
+            for layer in range(begin, end):
+                resid = self.model.run_block(layer, resid, entry, plain=self.model.runs_plain)
+            return resid
+
+        if way.intact is None:
+            common = blocks(entry.resid, 0, first)
+            way.intact = blocks(common, first, behind).cpu()
+            way.repaired = [common.cpu()] * len(self.maps)
+            times += [time.perf_counter()] * (1 + len(self.maps))
+        else:
+            way.intact = blocks(way.intact, self._at, behind).cpu()
+            times.append(time.perf_counter())
+            for number, value in enumerate(self.maps):
+                assert value is not None  # every place before has been fitted
+                way.repaired[number] = blocks(mapped(value, way.repaired[number]), self._at, first).cpu()
+                times.append(time.perf_counter())
+        return np.diff(times).tolist()
