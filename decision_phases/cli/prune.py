@@ -48,7 +48,8 @@ def prune(ctx: click.Context, /, by: str, search: str | None, no_controls: bool,
     angular          the run of neighbours across which the residual turns least
     block_influence, perplexity, kl, cka, trajectory, trajectory_local, shapley, shapley_perplexity, taylor,
     gradient_norm, magnitude, activation_magnitude
-                     the blocks that matter least by this criterion, ranked once
+                     the blocks that matter least by this criterion, ranked once; magnitude is the sum of the squared
+                     weights, activation_magnitude the length of what a block adds over that of the stream before it
     cosine_attention, cosine_mlp, cosine_joint
                      attentions, MLPs or both, that turn the residual least; beside them go random_attention,
                      random_mlp or random_joint

@@ -36,8 +36,16 @@ _ONE_SHOT = (
     ),
     ("taylor", "taylor", "first-order Taylor estimate of the loss (LLM-Pruner, arXiv 2305.11627)"),
     ("gradient_norm", "gradient_norm", "norm of the gradient of the parameters"),
-    ("magnitude", "magnitude_l2", "norm of the weights"),
-    ("activation_magnitude", "relative_norm", "norm of what is added, relative to the residual"),
+    (
+        "magnitude",
+        "magnitude_l2",
+        "Σ w² of its weights, the published magnitude with p = 2 (Shortened LLaMA, arXiv 2402.02834)",
+    ),
+    (
+        "activation_magnitude",
+        "relative_norm",
+        "‖Δh‖ / ‖h‖ of what it adds to the residual, mean over positions (no single source)",
+    ),
 )
 _SUBLAYERS = {"attention": "attentions", "mlp": "MLPs", "joint": "attentions and MLPs in one list"}
 

@@ -9,7 +9,7 @@ import torch
 from decision_phases.engine import applied
 from decision_phases.errors import InputError
 from decision_phases.interventions import scale, skip
-from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES, Unit, greedy
+from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES, Unit, greedy, rank
 from decision_phases.readout import ask, read
 from decision_phases.readout.observe import FinalObserver
 
@@ -137,6 +137,24 @@ def test_what_is_removed_takes_with_it_what_was_done_to_it(tiny, encoded, by_for
 def test_more_steps_than_candidates_are_refused(tiny, encoded):
     with pytest.raises(InputError, match="3 blocks cannot be removed from 2 candidates"):
         greedy(tiny, encoded, objective="margin", candidates=(1, 2), steps=3)
+
+
+def test_magnitudes_are_what_they_say(tiny, encoded):
+    """Lengths over all positions of the prompts, and squares over all weights, by hand."""
+    added, squares = "‖Δh‖ / ‖h‖", "Σ w²"
+    assert added in STRATEGIES["activation_magnitude"].what
+    assert squares in STRATEGIES["magnitude"].what
+    by = [STRATEGIES[name].criterion for name in ("activation_magnitude", "magnitude")]
+    ratios, sums = rank(tiny, encoded, by=by).members
+    hf = tiny.fresh_hf().requires_grad_(False)
+    states = [
+        hf.model(torch.tensor([s.tokens]), output_hidden_states=True).hidden_states for s in encoded.sequences
+    ]
+    for layer in range(5):  # of the last, transformers shows what the final norm leaves
+        own = [(s[layer + 1] - s[layer]).norm(dim=-1) / s[layer].norm(dim=-1) for s in states]
+        assert ratios.scores[layer] == pytest.approx(float(torch.cat(own, dim=1).mean()), rel=1e-4)
+        weights = sum(float(p.double().square().sum()) for p in hf.model.layers[layer].parameters())
+        assert sums.scores[layer] == pytest.approx(weights, rel=1e-6)
 
 
 def test_every_strategy_says_what_it_does():

@@ -33,7 +33,9 @@ def magnitude(weights: Iterable[Tensor], power: int) -> float:
 
 @dataclass(frozen=True)
 class MagnitudeCriterion(Criterion):
-    """Σ |w|^p over the parameters of a unit, norms included.
+    """Σ |w|^p over the parameters of a unit, those of its norm layers included.
+
+    As published there is no root: with p = 2 it is the square of the length of all weights, which orders units alike.
 
     Attributes:
         power: p, 1 or 2.

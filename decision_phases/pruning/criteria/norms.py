@@ -16,6 +16,9 @@ from decision_phases.pruning.criteria.stream import StreamCriterion
 class NormCriterion(StreamCriterion):
     """A length, mean over positions.
 
+    Activation magnitude is said of all three, and there is no single source; the strategy of that name goes by the
+    last.
+
     Attributes:
         of: "output" ‖y‖ of the stream behind the unit, "update" ‖y − x‖ of what it adds, "relative" ‖y − x‖ / ‖x‖.
     """

@@ -3,7 +3,7 @@
 from decision_phases.pruning.game.defects import DEFECTS
 from decision_phases.pruning.game.estimate import METHODS, Estimate, Setup, estimate
 from decision_phases.pruning.game.indices import INDICES
-from decision_phases.pruning.game.interactions import interaction_index
+from decision_phases.pruning.game.interactions import Interactions, interaction_index
 from decision_phases.pruning.game.luck import Luck, better_than_luck
 from decision_phases.pruning.game.masks import Game, all_masks
 from decision_phases.pruning.game.model_game import MaskValues, ModelGame, values_of_masks
@@ -26,6 +26,7 @@ __all__ = [
     "Draws",
     "Estimate",
     "Game",
+    "Interactions",
     "LearningPoint",
     "Luck",
     "MaskValues",

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from decision_phases.errors import InputError
-from decision_phases.pruning.game.exact import exact_values
-from decision_phases.pruning.game.interactions import interaction_index
+from decision_phases.pruning.game.exact import exact_interactions, exact_values
 from decision_phases.pruning.game.kernel import kernel_values
 from decision_phases.pruning.game.masks import all_masks, nested_masks
 from decision_phases.pruning.game.permutation import order_contributions
@@ -19,16 +18,16 @@ from decision_phases.pruning.game.samplers import Draws, kernel_mass
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
-    """What some methods know beside the values.
+class Solved:
+    """What a method makes of the values of its masks, for several games at once.
 
     Attributes:
-        quality: How good the surrogate is.
-        interactions: What pairs of units add together beyond what each adds.
+        values: The value of every unit.
+        interactions: What pairs of units add together beyond what each adds, for methods that know it.
     """
 
-    quality: SurrogateQuality | None = None
-    interactions: Float[np.ndarray, "unit unit"] | None = None
+    values: Float[np.ndarray, "unit column"]
+    interactions: Float[np.ndarray, "unit unit column"] | None = None
 
 
 @runtime_checkable
@@ -49,12 +48,12 @@ class Design(Protocol):
         self,
         values: Float[np.ndarray, "mask column"],
         weights: Float[np.ndarray, "group column"] | None = None,
-    ) -> Float[np.ndarray, "unit column"]:
+    ) -> Solved:
         """The value of every unit; columns are games, and weights say how much each draw counts in each."""
         ...
 
-    def beside(self, values: Float[np.ndarray, " mask"]) -> Beside:
-        """How good the surrogate is, and interactions, for methods that know them."""
+    def quality(self, values: Float[np.ndarray, " mask"]) -> SurrogateQuality | None:
+        """How good the surrogate is, for methods that have one."""
         ...
 
 
@@ -75,15 +74,12 @@ class Exact:
         self,
         values: Float[np.ndarray, "mask column"],
         weights: Float[np.ndarray, "group column"] | None = None,
-    ) -> Float[np.ndarray, "unit column"]:
-        """The value of every unit."""
-        return exact_values(values, self.chances)
+    ) -> Solved:
+        """The value of every unit, and of every pair."""
+        return Solved(exact_values(values, self.chances), exact_interactions(values))
 
-    def beside(self, values: Float[np.ndarray, " mask"]) -> Beside:
-        """The interactions, exactly."""
-        n = self.masks.shape[1]
-        places = 1 << np.arange(n)
-        return Beside(interactions=interaction_index(lambda masks: values[masks @ places], n, n_masks=2**n))
+    def quality(self, values: Float[np.ndarray, " mask"]) -> None:
+        """There is no surrogate."""
 
 
 class Permutations:
@@ -112,19 +108,18 @@ class Permutations:
         self,
         values: Float[np.ndarray, "mask column"],
         weights: Float[np.ndarray, "group column"] | None = None,
-    ) -> Float[np.ndarray, "unit column"]:
+    ) -> Solved:
         """The value of every unit."""
         n_orders, n = self.orders.shape
         by_order = values.reshape(n_orders, n + 1, -1)
         found = order_contributions(self.orders, by_order, self.chances)
         by_group = found.reshape(-1, self.n_groups, n, values.shape[1]).mean(axis=0)
         if weights is None:
-            return np.asarray(by_group.mean(axis=0))
-        return np.asarray(np.einsum("guc,gc->uc", by_group, weights / weights.sum(axis=0)))
+            return Solved(by_group.mean(axis=0))
+        return Solved(np.einsum("guc,gc->uc", by_group, weights / weights.sum(axis=0)))
 
-    def beside(self, values: Float[np.ndarray, " mask"]) -> Beside:
-        """Nothing."""
-        return Beside()
+    def quality(self, values: Float[np.ndarray, " mask"]) -> None:
+        """There is no surrogate."""
 
 
 class Kernel:
@@ -159,21 +154,20 @@ class Kernel:
         self,
         values: Float[np.ndarray, "mask column"],
         weights: Float[np.ndarray, "group column"] | None = None,
-    ) -> Float[np.ndarray, "unit column"]:
+    ) -> Solved:
         """The value of every unit."""
         masks, inner, empty, full = self.masks[:-2], values[:-2], values[-2], values[-1]
         if weights is None:
-            return kernel_values(masks, inner, self.row_weights, empty, full)
+            return Solved(kernel_values(masks, inner, self.row_weights, empty, full))
         by_row = weights[self.group] * self.row_weights[:, None]
         columns = [
             kernel_values(masks, inner[:, [c]], by_row[:, c], empty[[c]], full[[c]])
             for c in range(values.shape[1])
         ]
-        return np.concatenate(columns, axis=1)
+        return Solved(np.concatenate(columns, axis=1))
 
-    def beside(self, values: Float[np.ndarray, " mask"]) -> Beside:
-        """Nothing."""
-        return Beside()
+    def quality(self, values: Float[np.ndarray, " mask"]) -> None:
+        """There is no surrogate."""
 
 
 def enumerated(n_units: int) -> Draws:

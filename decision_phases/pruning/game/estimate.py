@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from decision_phases.errors import InputError, check_confidence, unknown_name
-from decision_phases.pruning.game.designs import Design, Exact, Kernel, Permutations, enumerated
+from decision_phases.pruning.game.designs import Design, Exact, Kernel, Permutations, Solved, enumerated
 from decision_phases.pruning.game.exact import check_exact
 from decision_phases.pruning.game.indices import size_chances
 from decision_phases.pruning.game.masks import Game, distinct_masks
@@ -86,7 +86,10 @@ class Estimate:
         sampler: How masks were drawn, "" if all were run.
         over: What the intervals resample, "" if there are none.
         surrogate: How good the surrogate is, for the method that has one.
-        interactions: What pairs of units add together beyond what each adds, for the exact and the surrogate method.
+        interactions: What pairs of units add together beyond what each adds, for the exact method and for surrogates
+            that are no line.
+        interactions_low: Lower ends of their intervals, NaN where there is none.
+        interactions_high: Upper ends.
     """
 
     values: Float[np.ndarray, " unit"]
@@ -99,6 +102,8 @@ class Estimate:
     over: str
     surrogate: SurrogateQuality | None
     interactions: Float[np.ndarray, "unit unit"] | None
+    interactions_low: Float[np.ndarray, "unit unit"] | None
+    interactions_high: Float[np.ndarray, "unit unit"] | None
 
 
 def _exact(n_units: int, setup: Setup) -> Design:
@@ -231,16 +236,16 @@ def estimate(game: Game, n_units: int, setup: Setup | None = None) -> Estimate:
         )
         raise InputError(msg)
     inner = values[:-2]
-    found = design.solve(inner[:, None])[:, 0]
+    found = design.solve(inner[:, None])
     over = how.over or ("masks" if design.n_groups else "questions")
     drawn = _replicates(game, design, masks[:-2], inner, over, how)
-    low, high = np.full((2, n_units), np.nan)
-    if drawn is not None:
-        tail = (1 - how.confidence) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail], axis=1)
-    beside = design.beside(inner)
+    low, high = _ends(found.values, None if drawn is None else drawn.values, how.confidence)
+    pairs, pairs_low, pairs_high = None, None, None
+    if found.interactions is not None:
+        pairs, others = found.interactions[:, :, 0], None if drawn is None else drawn.interactions
+        pairs_low, pairs_high = _ends(found.interactions, others, how.confidence)
     return Estimate(
-        values=found,
+        values=found.values[:, 0],
         low=low,
         high=high,
         empty=float(values[-2]),
@@ -248,9 +253,21 @@ def estimate(game: Game, n_units: int, setup: Setup | None = None) -> Estimate:
         n_masks=len(distinct_masks(masks)[0]),
         sampler=design.sampler,
         over="" if drawn is None else over,
-        surrogate=beside.quality,
-        interactions=beside.interactions,
+        surrogate=design.quality(inner),
+        interactions=pairs,
+        interactions_low=pairs_low,
+        interactions_high=pairs_high,
     )
+
+
+def _ends(
+    found: Float[np.ndarray, "*shape 1"], drawn: Float[np.ndarray, "*shape boot"] | None, confidence: float
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Ends of percentile intervals; NaN where nothing was resampled."""
+    if drawn is None:
+        return np.full(found.shape[:-1], np.nan), np.full(found.shape[:-1], np.nan)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1)
+    return low, high
 
 
 def _replicates(
@@ -260,8 +277,8 @@ def _replicates(
     values: Float[np.ndarray, " mask"],
     over: str,
     setup: Setup,
-) -> Float[np.ndarray, "unit boot"] | None:
-    """Values of all units in every resample; None where there is nothing to resample."""
+) -> Solved | None:
+    """Values of all units, and pairs, in every resample; None where there is nothing to resample."""
     n_boot = setup.n_boot
     if n_boot is None:
         n_boot = find_surrogate(setup.surrogate).n_boot if setup.method == "surrogate" else N_BOOT

@@ -51,6 +51,41 @@ def exact_values(
     return found
 
 
+def exact_interactions(values: Float[np.ndarray, "mask column"]) -> Float[np.ndarray, "unit unit column"]:
+    """Return what all pairs of units add together beyond what each adds, from the values of all masks.
+
+    I_ij = mean over S that lack both of v(S ∪ i ∪ j) − v(S ∪ i) − v(S ∪ j) + v(S).
+
+    Args:
+        values: Of every mask, in the order of `all_masks`; columns are games.
+
+    Returns:
+        Symmetric in the units, 0 on the diagonal.
+
+    Source: Grabisch and Roubens, An axiomatic approach to the concept of interaction among players (1999), the Banzhaf
+        interaction index.
+
+    Example:
+        >>> exact_interactions(np.array([0.0, 0.0, 0.0, 1.0])[:, None])[0, 1].tolist()
+        [1.0]
+    """
+    masks = np.arange(len(values))
+    n = len(values).bit_length() - 1
+    found = np.zeros((n, n, values.shape[1]))
+    for i in range(n):
+        for j in range(i):
+            first, second = 1 << i, 1 << j
+            without = masks[masks & (first | second) == 0]
+            differences = (
+                values[without | first | second]
+                - values[without | first]
+                - values[without | second]
+                + values[without]
+            )
+            found[i, j] = found[j, i] = differences.mean(axis=0)
+    return found
+
+
 def check_exact(n_units: int) -> None:
     """Refuse more units than can be enumerated.
 

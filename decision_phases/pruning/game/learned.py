@@ -89,10 +89,6 @@ class Trees(ByAsking):
         """The value of every mask."""
         return np.stack([ensemble.predict(masks) for ensemble in self.ensembles], axis=1)
 
-    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
-        """The value of every mask in the first game."""
-        return np.asarray(self.ensembles[0].predict(masks))
-
 
 def fit_trees(
     masks: Bool[np.ndarray, "mask unit"],

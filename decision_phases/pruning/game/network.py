@@ -84,11 +84,6 @@ class Network(ByAsking):
         """Number of units."""
         return len(self.parameters[0])
 
-    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
-        """The value of every mask in the first game, without running the others."""
-        w, b, u, c = (p[:, :1] if i == 0 else p[:1] for i, p in enumerate(self.parameters))
-        return Network((w, b, u, c), self.centre[:1], self.scale[:1], self.sigmoid)(masks)[:, 0]
-
 
 def fit_network(
     masks: Bool[np.ndarray, "mask unit"],

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from decision_phases.pruning.game.exact import MOST_UNITS, exact_values
-from decision_phases.pruning.game.interactions import interaction_index
+from decision_phases.pruning.game.interactions import interactions_of
 from decision_phases.pruning.game.masks import all_masks, nested_masks
 from decision_phases.pruning.game.permutation import order_contributions
 from decision_phases.pruning.game.samplers import draw_orders
@@ -34,10 +34,6 @@ class ByAsking(ABC):
     def __call__(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, "mask column"]:
         """The value of every mask."""
 
-    @abstractmethod
-    def first(self, masks: Bool[np.ndarray, "mask unit"]) -> Float[np.ndarray, " mask"]:
-        """The value of every mask in the first game."""
-
     def values(
         self, chances: Float[np.ndarray, " others"], *, seed: int = 0
     ) -> Float[np.ndarray, "unit column"]:
@@ -52,16 +48,16 @@ class ByAsking(ABC):
         """
         return values_of_function(self, self.n_units, chances, seed=seed)
 
-    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
-        """What pairs of units add together in the first game, beyond what each adds; mean over drawn masks.
+    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit column"]:
+        """What pairs of units add together, beyond what each adds; mean over drawn masks, the same in every game.
 
         Args:
             seed: Of the masks.
 
         Returns:
-            Symmetric, 0 on the diagonal.
+            Symmetric in the units, 0 on the diagonal.
         """
-        return interaction_index(self.first, self.n_units, n_masks=INTERACTION_MASKS, seed=seed)
+        return interactions_of(self, self.n_units, n_masks=INTERACTION_MASKS, seed=seed)
 
 
 def values_of_function(

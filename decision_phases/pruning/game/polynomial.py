@@ -31,16 +31,16 @@ class Polynomial:
         parts = [masks[start : start + step] for start in range(0, len(masks), step)]
         return np.concatenate([_design(part, pairs=self.pairs) @ self.coefficients for part in parts])
 
-    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
-        """What units *i* and *j* add together in the first game, beyond what each adds: w_ij.
+    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit column"] | None:
+        """What units *i* and *j* add together, beyond what each adds: w_ij.
 
         Args:
             seed: Not used: nothing is drawn.
 
         Returns:
-            Symmetric, 0 on the diagonal.
+            Symmetric in the units, 0 on the diagonal; None for a line, which knows of no pairs.
         """
-        return self._together()[:, :, 0]
+        return self._together() if self.pairs else None
 
     def values(
         self, chances: Float[np.ndarray, " others"], *, seed: int = 0

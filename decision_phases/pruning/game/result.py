@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,9 @@ from jaxtyping import Bool, Float
 
 from decision_phases.errors import InputError, UntrustedError
 from decision_phases.interventions import Intervention
+from decision_phases.pruning.game.exact import MOST_UNITS
 from decision_phases.pruning.game.indices import INDICES
+from decision_phases.pruning.game.interactions import Interactions
 from decision_phases.pruning.game.quality import SurrogateQuality
 from decision_phases.pruning.game.units import Units
 
@@ -44,7 +46,10 @@ class ShapleyValues:
         n_questions: Number of questions, or of texts.
         seed: Of everything random.
         surrogate: How good the surrogate is, None for methods without one.
-        interactions: What pairs of units add together beyond what each adds; exact and surrogate methods only.
+        interactions: What pairs of units add together beyond what each adds, for the exact method and for surrogates
+            that are no line; `pairs` has them with names and as a table.
+        interactions_low: Lower ends of their intervals, NaN where there is none.
+        interactions_high: Upper ends.
         kind: What was asked: "question", "text" or "window".
     """
 
@@ -65,7 +70,9 @@ class ShapleyValues:
     n_questions: int
     seed: int
     surrogate: SurrogateQuality | None = None
-    interactions: Float[np.ndarray, "unit unit"] | None = field(default=None)
+    interactions: Float[np.ndarray, "unit unit"] | None = None
+    interactions_low: Float[np.ndarray, "unit unit"] | None = None
+    interactions_high: Float[np.ndarray, "unit unit"] | None = None
     kind: str = "question"
 
     def __post_init__(self) -> None:
@@ -81,6 +88,42 @@ class ShapleyValues:
         published index promise nothing.
         """
         return self.intact - self.empty - float(self.values.sum())
+
+    @property
+    def pairs(self) -> Interactions:
+        """The interactions with their names and intervals: `.to_pandas()`.
+
+        Intervals resample what those of the values do, in the same resamples; they are conditional on the form of a
+        surrogate.
+
+        Raises:
+            InputError: If the method knows of no pairs.
+
+        Example:
+            >>> from decision_phases.pruning.game.shapley import shapley
+            >>> from decision_phases.tasks import questions
+            >>> found = shapley("tiny-gpt2", questions("facts", limit=8), units=[1, 2, 3], method="exact")
+            >>> found.pairs.to_pandas()[["first", "second"]].values.tolist()
+            [['block 1', 'block 2'], ['block 1', 'block 3'], ['block 2', 'block 3']]
+        """
+        low, high = self.interactions_low, self.interactions_high
+        if self.interactions is None or low is None or high is None:
+            how = self.method if self.surrogate is None else f"{self.surrogate.name} surrogate"
+            msg = (
+                f"the {how} method knows of no pairs; use method='exact' for up to {MOST_UNITS} units, or "
+                "method='surrogate' with surrogate='pairwise'"
+            )
+            raise InputError(msg)
+        doubts = (
+            () if self._trusted else (f"{self.surrogate}; that is less than {LEAST_R2}: they say nothing.",)
+        )
+        return Interactions(
+            self.units.names, self.interactions, low, high, self.over, self.confidence, doubts
+        )
+
+    @property
+    def _trusted(self) -> bool:
+        return self.surrogate is None or self.surrogate.r2 >= LEAST_R2
 
     def order(self, *, least_r2: float = LEAST_R2) -> tuple[int, ...]:
         """Units from the least valuable to the most, which is the order to remove them in.
@@ -144,8 +187,7 @@ class ShapleyValues:
         Returns:
             Columns unit, value, low, high, rank (0 for the least valuable; missing where `order` refuses).
         """
-        trusted = self.surrogate is None or self.surrogate.r2 >= LEAST_R2
-        ranks = np.argsort(self.order()) if trusted else [pd.NA] * len(self.values)
+        ranks = np.argsort(self.order()) if self._trusted else [pd.NA] * len(self.values)
         return pd.DataFrame(
             {
                 "unit": self.units.names,
@@ -197,7 +239,7 @@ class ShapleyValues:
         ]
         if self.surrogate is not None:
             lines.append(f"  {self.surrogate}")
-            if not self.surrogate.r2 >= LEAST_R2:
+            if not self._trusted:
                 lines.append(f"  That is less than {LEAST_R2}: these values order nothing.")
         ranked = np.argsort(-self.values, kind="stable")
         shown = ranked if len(ranked) <= 8 else np.concatenate([ranked[:4], ranked[-4:]])

@@ -85,7 +85,8 @@ def shapley(
         **settings: Of `tasks.encode_questions`.
 
     Returns:
-        The values: `.to_pandas()`, `.plot()`, `.order()`, `.cut(4)`.
+        The values: `.to_pandas()`, `.plot()`, `.order()`, `.cut(4)`; and what pairs of units add together, for the
+            exact method and for surrogates that are no line: `.pairs.to_pandas()`.
 
     Raises:
         InputError: If something does not fit, before anything runs: among others more than 12 units for the exact
@@ -163,4 +164,6 @@ def play(game: ModelGame, setup: Setup) -> ShapleyValues:
         seed=setup.seed,
         surrogate=found.surrogate,
         interactions=found.interactions,
+        interactions_low=found.interactions_low,
+        interactions_high=found.interactions_high,
     )

@@ -31,8 +31,8 @@ class Fitted(Protocol):
         """The value of every unit."""
         ...
 
-    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit"]:
-        """What pairs of units add together in the first game, beyond what each adds."""
+    def interactions(self, *, seed: int = 0) -> Float[np.ndarray, "unit unit column"] | None:
+        """What pairs of units add together, beyond what each adds; None for a line, which knows of no pairs."""
         ...
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from decision_phases.errors import InputError
 from decision_phases.pruning.game.defects import training_pairs
-from decision_phases.pruning.game.designs import Beside
+from decision_phases.pruning.game.designs import Solved
 from decision_phases.pruning.game.masks import distinct_masks
 from decision_phases.pruning.game.quality import SurrogateQuality, measure
 from decision_phases.pruning.game.samplers import Draws
@@ -90,13 +90,13 @@ class Trained:
         self,
         values: Float[np.ndarray, "mask column"],
         weights: Float[np.ndarray, "group column"] | None = None,
-    ) -> Float[np.ndarray, "unit column"]:
-        """The value of every unit."""
+    ) -> Solved:
+        """The value of every unit, and of every pair where the surrogate knows pairs."""
         fitted = self._fit(values, None if weights is None else weights[self.draws.group])
-        return fitted.values(self.chances, seed=self.seed)
+        return Solved(fitted.values(self.chances, seed=self.seed), fitted.interactions(seed=self.seed))
 
-    def beside(self, values: Float[np.ndarray, " mask"]) -> Beside:
-        """The learning curve of the surrogate on the held-out masks, and its interactions."""
+    def quality(self, values: Float[np.ndarray, " mask"]) -> SurrogateQuality:
+        """The learning curve of the surrogate on the held-out masks."""
         seen = self.held_out[np.isfinite(values[self.held_out])]
         if len(seen) < LEAST_HELD_OUT:
             msg = (
@@ -109,8 +109,7 @@ class Trained:
         points = [measure(predicted[:, i], values[seen], n_masks=size) for i, size in enumerate(sizes)]
         curve = tuple(sorted(points, key=lambda point: point.n_masks))
         dropped = int((~np.isfinite(values)).sum())
-        quality = SurrogateQuality(self.surrogate.name, len(seen), dropped, curve)
-        return Beside(quality, fitted.interactions(seed=self.seed))  # the first of the curve has all masks
+        return SurrogateQuality(self.surrogate.name, len(seen), dropped, curve)
 
     def _fit_curve(self, values: Float[np.ndarray, " mask"]) -> tuple[Fitted, list[int]]:
         turn = self.turn[self.draws.group]

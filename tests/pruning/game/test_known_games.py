@@ -139,7 +139,7 @@ def test_all_orders_together_are_exact(index, antithetic):
     forward = [order for order in permutations(range(4)) if not antithetic or order < order[::-1]]
     orders = np.array([*forward, *(order[::-1] for order in forward)] if antithetic else forward)
     design = Permutations(orders, size_chances(index, 4), antithetic=antithetic)
-    found = design.solve(game(design.masks)[:, None])[:, 0]
+    found = design.solve(game(design.masks)[:, None]).values[:, 0]
     np.testing.assert_allclose(found, DEFINITIONS[index](game, ()), atol=1e-12)
 
 

@@ -113,6 +113,29 @@ def test_what_is_kept_in_a_store_is_not_run_again(tiny, encoded, tmp_path):
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
 
 
+def test_pairs_have_names_and_intervals_over_questions(tiny, encoded):
+    found = dp.shapley(tiny, encoded, units=LAYERS, method="exact", n_boot=50, confidence=0.9, seed=3)
+    table = found.pairs.to_pandas()
+    assert table[["first", "second"]].values.tolist() == [
+        ["block 1", "block 2"], ["block 1", "block 4"], ["block 2", "block 4"],
+    ]  # fmt: skip
+    # By hand: the second difference of every question with the third block and without it, on the same resamples.
+    values = values_of_masks(tiny, encoded, all_masks(3), find_units(LAYERS, 6)).per_question
+    first = (values[[3, 7]] - values[[1, 5]] - values[[2, 6]] + values[[0, 4]]).mean(axis=0)
+    drawn = resample_weights(8, 50, seed=3) @ first
+    row = table.iloc[0]
+    np.testing.assert_allclose(
+        [row["interaction"], row["low"], row["high"]], [first.mean(), *np.quantile(drawn, [0.05, 0.95])]
+    )
+    assert found.interactions[0, 1] == row["interaction"]
+    assert "90% intervals, of each pair by itself, resample questions" in str(found.pairs)
+    drawn = dp.shapley(tiny, encoded, units=LAYERS, n_masks=12)
+    with pytest.raises(
+        InputError, match="the permutation method knows of no pairs; use method='exact' for up to 12"
+    ):
+        _ = drawn.pairs
+
+
 def test_masks_hold_under_another_intervention(tiny, encoded):
     masks = all_masks(2)
     found = values_of_masks(tiny, encoded, masks, find_units((1, 2), 6), under=skip(4))

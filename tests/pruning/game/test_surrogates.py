@@ -324,5 +324,29 @@ def test_interactions_of_a_product_are_its_second_differences():
     np.testing.assert_allclose(drawn, expected, atol=0.5)
 
 
+@pytest.mark.parametrize("name", ["pairwise", "network"])
+def test_intervals_of_interactions_resample_what_those_of_values_do(name):
+    """A game of pairs with noise: intervals over masks have a width, and mostly hold the truth."""
+    rng = np.random.default_rng(11)
+    noisy = {}
+
+    def game(masks):
+        return pairwise(masks) + [noisy.setdefault(m.tobytes(), rng.normal(scale=0.5)) for m in masks]
+
+    found = estimate(game, N_UNITS, surrogate(name, n_masks=600, n_boot=40))
+    upper = np.triu_indices(N_UNITS, 1)
+    low, high = found.interactions_low[upper], found.interactions_high[upper]
+    assert (low < high).all()
+    np.testing.assert_array_equal(found.interactions_low, found.interactions_low.T)
+    if name == "pairwise":  # of whose form the game is, but for the noise
+        inside = (low <= TOGETHER[upper]) & (TOGETHER[upper] <= high)
+        assert inside.mean() > 0.7
+
+
+def test_a_line_knows_of_no_pairs():
+    found = estimate(pairwise, N_UNITS, surrogate("linear"))
+    assert found.interactions is found.interactions_low is found.interactions_high is None
+
+
 def test_published_counts_leave_out_all_and_none():
     assert all(0 < count < n for n in (2, 3, 6, 30) for count in published_counts(n))
