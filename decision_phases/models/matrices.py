@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -193,7 +194,9 @@ def chosen_parts(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if given is None:
         return None
-    parts = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+    parts = (
+        (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(dict.fromkeys(given))
+    )
     for part in parts:
         if part not in PARTS:
             raise unknown_name("part", part, PARTS)
@@ -237,7 +240,7 @@ def chosen_matrices(
     if layers is None:
         chosen = [layer for layer in range(model.n_layers) if layer not in gone]
     else:
-        chosen = sorted({int(layer) for layer in layers})
+        chosen = _chosen_layers(layers)
         for layer in chosen:
             model.check_layer(layer)
         if gone & set(chosen):
@@ -267,6 +270,15 @@ def chosen_matrices(
                 )
                 raise InputError(msg)
     return found
+
+
+def _chosen_layers(given: Iterable[SupportsIndex]) -> list[int]:
+    """Whole numbers, and no text or single number that stands for some."""
+    try:
+        return sorted({operator.index(layer) for layer in given})
+    except TypeError as error:
+        msg = f"layers={given!r:.80} is no list of whole numbers; give one, such as [3, 4]"
+        raise InputError(msg) from error
 
 
 def _of_part(model: ModelAccess, layer: int, part: str) -> list[nn.Parameter]:
