@@ -1,8 +1,9 @@
 """Errors that say what was given, what was expected and what to do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
+from typing import SupportsIndex
 
 
 class DecisionPhasesError(Exception):
@@ -51,23 +52,44 @@ def check_numbers(
     *,
     above_zero: Mapping[str, float] | None = None,
     from_zero: Mapping[str, float] | None = None,
+    whole: Collection[str] = (),
 ) -> None:
-    """Refuse numbers that are out of range, or none at all (NaN).
+    """Refuse numbers that are out of range, no whole ones, or none at all (NaN, or words).
 
     Args:
         what: What they are settings of.
         above_zero: Name → what must be above 0.
         from_zero: Name → what must be 0 or above.
+        whole: Names of those that must be whole numbers.
 
     Raises:
         InputError: Naming all that are out of range.
 
     Example:
-        >>> check_numbers("lora", above_zero={"rank": 8, "rate": 1e-3}, from_zero={"steps": 0})
+        >>> check_numbers("lora", above_zero={"rank": 8, "rate": 1e-3}, from_zero={"steps": 0}, whole=["rank"])
     """
+    above, least = dict(above_zero or {}), dict(from_zero or {})
+    kinds = {
+        name: "a whole number" if name in whole else "a number"
+        for name, n in {**above, **least}.items()
+        if not isinstance(n, SupportsIndex if name in whole else Real)
+    }
     wrong = [
-        *(f"{name}={n!r}, which must be above 0" for name, n in (above_zero or {}).items() if not n > 0),
-        *(f"{name}={n!r}, which must be 0 or above" for name, n in (from_zero or {}).items() if not n >= 0),
+        *(
+            f"{name}={n!r}, which must be {kinds[name]}"
+            for name, n in {**above, **least}.items()
+            if name in kinds
+        ),
+        *(
+            f"{name}={n!r}, which must be above 0"
+            for name, n in above.items()
+            if name not in kinds and not n > 0
+        ),
+        *(
+            f"{name}={n!r}, which must be 0 or above"
+            for name, n in least.items()
+            if name not in kinds and not n >= 0
+        ),
     ]
     if wrong:
         msg = f"{what} has a setting out of range: {'; '.join(wrong)}"

@@ -82,6 +82,7 @@ class Training:
             self.name,
             above_zero={"rate": self.rate, "clip": self.clip, "every": self.every},
             from_zero={"steps": self.steps},
+            whole=("every", "steps"),
         )
 
     def rate_at(self, step: int) -> float:

@@ -16,7 +16,7 @@ from decision_phases.exports.plain import replaced
 from decision_phases.exports.reload import compare, expected_prints
 from decision_phases.exports.shorten import shortened
 from decision_phases.exports.target import beside, check_target, writing
-from decision_phases.interventions import Intervention
+from decision_phases.interventions import Intervention, check_intervention
 from decision_phases.models import ModelAccess, as_model, bundled
 from decision_phases.models.loading import cast
 from decision_phases.store import versions, write_json
@@ -92,6 +92,7 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
         ...     saved.kind, saved.kept, saved.difference < 1e-5
         ('plain', (0, 1, 4, 5), True)
     """
+    check_intervention("under", under)
     target = check_target(folder)
     access = as_model(model)
     check_exportable(access, under)

@@ -31,7 +31,11 @@ def check_target(folder: str | Path) -> Path:
         >>> check_target("short").name
         'short'
     """
-    target = Path(folder).expanduser()
+    try:
+        target = Path(folder).expanduser()
+    except TypeError as error:
+        msg = f"a folder is given by its path, not as {folder!r:.80}"
+        raise InputError(msg) from error
     if target.name in ("", ".."):
         msg = f"{str(folder)!r} has no name of its own; give the name of a folder that is not there yet"
         raise InputError(msg)

@@ -14,7 +14,7 @@ from decision_phases.interventions.captured import Captured
 from decision_phases.interventions.draws import noise_values, resample_index
 from decision_phases.interventions.edit import ACTIVATIONS, OPS, PARTS, SITES, Edit
 from decision_phases.interventions.flags import cut_from_flags
-from decision_phases.interventions.intervention import Intervention
+from decision_phases.interventions.intervention import Intervention, check_intervention
 from decision_phases.interventions.layer_sets import format_layers, layer_runs, parse_layers
 from decision_phases.interventions.low_rank import LowRank
 from decision_phases.interventions.masks import Mask
@@ -42,6 +42,7 @@ __all__ = [
     "PerQuestion",
     "Value",
     "Weights",
+    "check_intervention",
     "check_position",
     "cut_from_flags",
     "format_layers",

@@ -380,3 +380,21 @@ class Intervention:
             decision_phases.errors.InputError: there is no /nowhere/intervention.json; ...
         """
         return cls(serialise.load_edits(Path(folder)))
+
+
+def check_intervention(what: str, given: object) -> None:
+    """Refuse what is no intervention, such as a list of layers.
+
+    Args:
+        what: The argument that it was given as.
+        given: What was given.
+
+    Raises:
+        InputError: Saying how one is made.
+
+    Example:
+        >>> check_intervention("cut", Intervention())
+    """
+    if not isinstance(given, Intervention):
+        msg = f"{what}={given!r:.80} is no intervention; give one such as dp.skip(5, 6)"
+        raise InputError(msg)

@@ -194,7 +194,9 @@ def chosen_parts(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if given is None:
         return None
-    parts = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+    parts = (
+        (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(dict.fromkeys(given))
+    )
     for part in parts:
         if part not in PARTS:
             raise unknown_name("part", part, PARTS)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.interventions import Edit, Intervention, Mask, Weights
+from decision_phases.interventions import Edit, Intervention, Mask, Weights, check_intervention
 from decision_phases.models import as_model
 from decision_phases.models.matrices import WeightMatrix
 from decision_phases.quantisation.quantise import added_bytes, quantisable, quantise
@@ -119,6 +119,7 @@ def compress(
         >>> found.order, found.n_bytes < found.intact, found.removed_blocks
         (('prune', 'repair', 'quantise'), True, (2,))
     """
+    check_intervention("prune", prune)
     steps, how = _checked(order, prune), Scheme.of(quantise_to)
     _check_repair(steps, prune, repair_by, settings)
     access = as_model(model)
@@ -213,9 +214,9 @@ def _check_repair(
 
 
 def _checked(order: Sequence[str], prune: Intervention) -> tuple[str, ...]:
-    steps = tuple(order)
+    steps = () if isinstance(order, str) else tuple(order)
     if sorted(steps) != sorted(STEPS) or steps.index("repair") < steps.index("prune"):
-        msg = f"order={list(steps)}: give {', '.join(STEPS)}, each once, with repair somewhere after prune"
+        msg = f"order={order!r}: give {', '.join(STEPS)}, each once, with repair somewhere after prune"
         raise InputError(msg)
     if not prune:
         msg = "nothing is pruned; give removals such as dp.skip(5, 6), or what dp.sparsify gives"

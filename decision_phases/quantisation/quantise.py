@@ -11,7 +11,7 @@ import torch
 
 from decision_phases.engine.lower import check_variant, replaced_weights
 from decision_phases.errors import InputError
-from decision_phases.interventions import Edit, Intervention, Weights
+from decision_phases.interventions import Edit, Intervention, Weights, check_intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.models.gradients import quantised
 from decision_phases.models.matrices import WeightMatrix, chosen_matrices, chosen_parts
@@ -60,6 +60,7 @@ def quantise(
         >>> skip(2) + found, f"{found.report.bits:.1f} bits"
         (<Intervention: skip {2} + int4:16 {0, 1, 3..5}>, '5.0 bits')
     """
+    check_intervention("under", under or Intervention())
     how, wanted = Scheme.of(scheme), chosen_parts(parts)
     access, base = as_model(model), under or Intervention()
     targets = quantisable(access, how, base, layers=layers, parts=wanted)

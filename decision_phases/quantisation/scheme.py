@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from decision_phases.errors import InputError, MissingPackageError, unknown_name
+from decision_phases.errors import InputError, MissingPackageError, check_numbers, unknown_name
 
 _SPELLING = re.compile(r"int(\d+)(?::(\d+))?(:asymmetric)?")
 _EXAMPLES = "int8 (a scale for every row), int4:64 (one for every 64 weights of a row) or int4:32:asymmetric"
@@ -45,10 +45,11 @@ class Scheme:
     scales: str = "float16"
 
     def __post_init__(self) -> None:
+        check_numbers("a scheme", from_zero={"bits": self.bits, "group": self.group}, whole=("bits", "group"))
         if not 2 <= self.bits <= 8:
             msg = f"weights of {self.bits} bits are not known; give 2 to 8, as in {_EXAMPLES}"
             raise InputError(msg)
-        if self.group < 0 or self.group == 1:
+        if self.group == 1:
             msg = f"groups of {self.group} weights make no sense; give at least 2, or 0 for whole rows"
             raise InputError(msg)
         if self.scales not in SCALES:

@@ -55,7 +55,8 @@ class TrainedBottleneck(MapRepair):
         Raises:
             InputError: Naming them.
         """
-        check_numbers(self.name, above_zero={"hidden": self.hidden, "steps": self.steps, "batch": self.batch})
+        own = {"hidden": self.hidden, "steps": self.steps, "batch": self.batch}
+        check_numbers(self.name, above_zero=own, whole=own)
         Training(self.name, self.steps, self.rate, every=self.every)
         super().check(task)
 

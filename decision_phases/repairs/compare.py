@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from decision_phases.engine import Store, as_store, evaluate
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention
+from decision_phases.interventions import Intervention, check_intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.readout import DecisionObserver, Decisions, Perplexity, ask, find_phases, perplexities
 from decision_phases.readout.ask import Questions
@@ -25,7 +25,7 @@ from decision_phases.repairs.contract import Repair, Task
 from decision_phases.repairs.dispatch import fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import MAPS, find_repair
-from decision_phases.repairs.repair import Texts, folder_of, source_of
+from decision_phases.repairs.repair import Texts, check_draw, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
 from decision_phases.tasks import EncodedQuestions
 
@@ -85,6 +85,11 @@ def compare_repairs(
         >>> [row.method for row in found.rows]
         ['intact', 'nothing', 'ghost']
     """
+    check_intervention("cut", cut)
+    if isinstance(methods, str):
+        msg = f"methods={methods!r} is one name; give a list, such as methods=[{methods!r}]"
+        raise InputError(msg)
+    check_draw(held_out=held_out)
     folder = folder_of(checkpoint)
     access = as_model(model)
     changes_weights = any(edit.op == "weights" for edit in cut)

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from scipy.linalg import lapack
 from torch import Tensor
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, check_numbers
 from decision_phases.interventions import Affine, Array
-from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed
+from decision_phases.repairs.contract import Fitted, Fitter, Job, MapRepair, Missed, Task
 from decision_phases.repairs.hadamard import hadamard
 from decision_phases.repairs.moments import Gathering, Moments
 
@@ -149,6 +149,18 @@ class Ghost(LinearRepair):
 
     ridge: float = 1e-6
     bias: bool = False
+
+    def check(self, task: Task) -> None:
+        """Refuse a ridge that is none, and texts that are too short.
+
+        Raises:
+            InputError: Naming it.
+        """
+        check_numbers(self.name, from_zero={"ridge": self.ridge})
+        if not np.isfinite(self.ridge):
+            msg = f"{self.name} with ridge={self.ridge!r} has no solution; give a finite share, such as 1e-6"
+            raise InputError(msg)
+        super().check(task)
 
     def n_parameters(self, width: int) -> int:
         """A matrix, and the bias."""

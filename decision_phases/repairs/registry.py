@@ -44,7 +44,10 @@ def find_repair(given: str | Repair | Compensation) -> Repair:
     """
     if isinstance(given, Repair):
         return given
-    name = given.name if isinstance(given, Compensation) else given
+    name: object = given.name if isinstance(given, Compensation) else given
+    if not isinstance(name, str):
+        msg = f"a repair is given by its name or as a Repair, not as {given!r:.80}; names are {', '.join(REPAIRS)}"
+        raise InputError(msg)
     if isinstance(given, Compensation) or name in COMPENSATIONS:
         msg = f"{name} makes up for changed weights, and a cut removes parts; use one of {', '.join(REPAIRS)}"
         raise InputError(msg)

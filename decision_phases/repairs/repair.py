@@ -9,7 +9,7 @@ from pathlib import Path
 from decision_phases.engine import texts as read_texts
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError, check_numbers
-from decision_phases.interventions import Intervention
+from decision_phases.interventions import Intervention, check_intervention
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.pruning.criteria.data import text_data
 from decision_phases.repairs.components import (
@@ -166,6 +166,8 @@ def checked_repair(
         >>> checked_repair("tiny-llama", skip(2), method="ghost", limit=8).how.name
         'ghost'
     """
+    check_intervention("cut", cut)
+    check_intervention("under", under or Intervention())
     folder = folder_of(checkpoint)
     access, base = as_model(model), under or Intervention()
     how = find_compensation(method) if is_compensation(method) else find_repair(method)
@@ -199,6 +201,19 @@ def _check_base(model: ModelAccess, base: Intervention, cut: Intervention, asked
         raise InputError(msg)
 
 
+def check_draw(**numbers: int | None) -> None:
+    """Refuse what is no number of windows or tokens, or no seed.
+
+    Args:
+        **numbers: What was given; None is all.
+
+    Raises:
+        InputError: Naming those that are no whole numbers, or below 0.
+    """
+    given = {name: number for name, number in numbers.items() if number is not None}
+    check_numbers("the draw of windows", from_zero=given, whole=given)
+
+
 def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | None, seed: int) -> Source:
     """Cut texts to fit to into windows.
 
@@ -215,7 +230,7 @@ def source_of(model: ModelAccess, texts: Texts, *, window: int, limit: int | Non
     Raises:
         InputError: If these are the texts that measure, or texts, window and model do not fit.
     """
-    check_numbers("the draw of windows", from_zero={"seed": seed})
+    check_draw(window=window, limit=limit, seed=seed)
     given = read_texts(texts, model=model)
     if given.half == "evaluation":
         msg = f"{given.name} is the half that measures; repairs are fitted to the other one, .fit, or to other texts"

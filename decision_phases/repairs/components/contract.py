@@ -110,7 +110,9 @@ class Compensation:
         Raises:
             InputError: Naming the setting.
         """
-        check_numbers(self.name, above_zero={"rank": self.rank})
+        check_numbers(
+            self.name, above_zero={"rank": self.rank}, from_zero={"share": self.share}, whole=("rank",)
+        )
         if not 0 < self.share <= 1:
             msg = f"{self.name} with share={self.share:g}: the share of heads must be above 0 and at most 1"
             raise InputError(msg)

@@ -54,7 +54,9 @@ class LearnedCompensation(Compensation):
     def check(self) -> None:
         """Refuse settings that make no sense."""
         super().check()
-        check_numbers(self.name, above_zero={"steps": self.steps, "batch": self.batch})
+        check_numbers(
+            self.name, above_zero={"steps": self.steps, "batch": self.batch}, whole=("steps", "batch")
+        )
         Training(self.name, self.steps, self.rate, every=self.every)
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)

@@ -113,6 +113,12 @@ def check_targets(
             f"{', '.join(map(str, layers)) or 'none'}); remove less, or use a repair that puts maps in its place"
         )
         raise InputError(msg)
+    if isinstance(targets, str):
+        msg = f"targets={targets!r} is one name; give several, such as targets=({targets!r},)"
+        raise InputError(msg)
+    if targets is not None and not targets:
+        msg = f"targets={targets!r} names no matrix; give some of {', '.join(sorted(known))}, or None for all"
+        raise InputError(msg)
     for target in known if targets is None else targets:
         if target not in known:
             raise unknown_name("target", target, known)

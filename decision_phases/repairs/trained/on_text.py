@@ -23,6 +23,7 @@ from decision_phases.repairs.trained.losses import LOSSES, Seen
 from decision_phases.repairs.trained.student import Student, entered, intact_residuals
 from decision_phases.training import Training
 
+_WHOLE = ("batch", "lens", "every", "steps", "seed", "rank", "neighbours", "start_windows")
 _NO_PART_OF_THE_RESULT = ("what", "source", "every", "seed")
 
 
@@ -194,6 +195,7 @@ class TextTrained(TrainedRepair):
             self.name,
             above_zero=self._above_zero(),
             from_zero={"steps": self.steps, "trajectory": self.trajectory, "seed": self.seed or 0},
+            whole=_WHOLE,
         )
 
 
