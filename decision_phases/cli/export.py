@@ -22,14 +22,24 @@ from decision_phases.cli.job import load_model
     metavar="FOLDER",
     help="An intervention that is applied too, such as fitted/ghost in the folder of `decision-phases repair`.",
 )
+@options.sparsity
 @options.hardware
 @options.debug
 @click.pass_context
-def export(ctx: click.Context, /, folder: Path, maps: Path | None, **given: Any) -> None:
+def export(
+    ctx: click.Context,
+    /,
+    folder: Path,
+    maps: Path | None,
+    sparsify: str | None,
+    texts: str | None,
+    **given: Any,
+) -> None:
     """Save a model without some of its parts to FOLDER, which must not exist yet.
 
     Whole blocks are really gone: the folder is an ordinary Hugging Face model with fewer layers, with its tokenizer, a
-    model card and a recipe for mergekit. What no ordinary model can hold (maps in place of blocks, a layer without its
+    model card and a recipe for mergekit. Weights that --sparsify sets to zero, as the cut leaves the model, are zero in
+    it. What no ordinary model can hold (maps in place of blocks, a layer without its
     attention or MLP) is saved beside the whole model; dp.load reads it, and the card says so.
 
     Before the folder appears, it is loaded again in a fresh process and compared: logits, and generation with the
@@ -40,6 +50,7 @@ def export(ctx: click.Context, /, folder: Path, maps: Path | None, **given: Any)
       decision-phases export pruned --skip 10-12
       decision-phases export repaired --skip 10-12 --maps runs/mine/fitted/ghost
       decision-phases export slim --skip-attention 5,8 --skip-mlp 20
+      decision-phases export sparse --skip 10-12 --sparsify wanda:0.5 --texts pydoc
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     under = cut_from(given)
     from decision_phases.exports import check_target
@@ -48,9 +59,19 @@ def export(ctx: click.Context, /, folder: Path, maps: Path | None, **given: Any)
 
     if maps is not None:
         under = under + Intervention.load(maps)
-    if not under:
+    if not under and sparsify is None:
         raise click.UsageError(
-            "nothing is changed: give --skip, --skip-attention, --skip-mlp or --maps.", ctx
+            "nothing is changed: give --skip, --skip-attention, --skip-mlp, --maps or --sparsify.", ctx
         )
+    if texts is not None and sparsify is None:
+        raise click.UsageError("--texts is what --sparsify is calibrated on; give --sparsify too.", ctx)
+    from decision_phases.pruning.sparsity import find_sparsity
+    from decision_phases.pruning.sparsity import sparsify as made_sparse
+
+    if sparsify is not None:
+        find_sparsity(sparsify)[0].check_texts(texts)
     check_target(folder)
-    click.echo(save(load_model(given), under, folder))
+    model = load_model(given)
+    if sparsify is not None:
+        under = under + made_sparse(model, sparsify, texts=texts, under=under)
+    click.echo(save(model, under, folder))

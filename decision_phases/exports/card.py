@@ -9,9 +9,10 @@ from typing import Any
 from decision_phases.interventions import layer_runs
 
 _SIDECAR = (
-    "**Plain transformers cannot hold this change.** The weights in this folder are those of the whole model, "
-    "untouched; `AutoModelForCausalLM.from_pretrained` gives the model as before. The change stands beside them, "
-    "in the folder `decision_phases`, and is applied like this:",
+    "**The change is not in the weights of this folder.** They are those of the whole model, untouched, because plain "
+    "transformers has no maps between blocks, no edits of activations and no layers without their attention or MLP: "
+    "removed attentions and MLPs are still here, and save no memory. `AutoModelForCausalLM.from_pretrained` gives the "
+    "model as before. The change stands beside the weights, in the folder `decision_phases`, and is applied like this:",
     """```python
 import decision_phases as dp
 
@@ -74,10 +75,20 @@ def model_card(record: dict[str, Any]) -> str:
         f"# {name}, changed",
         f"Made from {name} ({record['weights']}; weights `{record['fingerprint']}`) by decision-phases "
         f"{record['versions']['decision-phases']}: {done}. Layers are counted from 0. The licence of {name} holds.",
+        *_dequantised(record),
         *(_plain(record) if record["kind"] == "plain" else _SIDECAR),
         _checked(record),
     ]
     return "\n".join(head) + "\n\n" + "\n\n".join(body) + "\n"
+
+
+def _dequantised(record: dict[str, Any]) -> list[str]:
+    if not record["quantised"]:
+        return []
+    return [
+        f"{record['model']} was loaded quantised ({record['quantised']}). Here its weights stand **dequantised**, with "
+        f"the same values as {record['dtype']}: the folder is larger than what was loaded, and no faster."
+    ]
 
 
 def _plain(record: dict[str, Any]) -> list[str]:
@@ -98,8 +109,9 @@ def _plain(record: dict[str, Any]) -> list[str]:
 
 def _checked(record: dict[str, Any]) -> str:
     checks = record["checks"]
+    weights = "" if record["quantised"] else "weights bit for bit, "
     text = (
-        "Reloaded in a fresh process before it was put here: weights bit for bit, logits within "
+        f"Reloaded in a fresh process before it was put here: {weights}logits within "
         f"{checks['logits']:.1e} of those of the changed model (tolerance {checks['tolerance']:.0e}, {record['dtype']})"
     )
     if checks["cached"] is None:

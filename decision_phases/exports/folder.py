@@ -18,6 +18,7 @@ from decision_phases.exports.shorten import shortened
 from decision_phases.exports.target import beside, check_target, writing
 from decision_phases.interventions import Intervention, check_intervention
 from decision_phases.models import ModelAccess, as_model, bundled
+from decision_phases.models.gradients import quantised
 from decision_phases.models.loading import cast
 from decision_phases.store import versions, write_json
 
@@ -125,6 +126,7 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
             "fingerprint": access.fingerprint,
             "architecture": access.architecture,
             "dtype": _dtype(access),
+            "quantised": quantised(access),
             "under": str(under),
             "under_key": under.key,
             "n_layers": access.n_layers,

@@ -23,7 +23,7 @@ from decision_phases.interventions import Intervention
 from decision_phases.models.description import Capabilities, Entry, Parity
 from decision_phases.models.hooks import HookFn, hooking
 from decision_phases.models.override import RESIDUAL_NAMES, Replacement, overriding, returned_arity
-from decision_phases.models.placing import is_spread, kept_value, runs_on
+from decision_phases.models.placing import is_spread, kept_value, plain_value, runs_on
 from decision_phases.models.unembedding import Unembedding
 
 #: Where a residual stream can be read, in the order in which a block computes it.
@@ -193,7 +193,7 @@ class ModelAccess(Unembedding):
         """Hash of all weights (16 hex digits): equal weights in equal order and format give equal prints."""
         digest = hashlib.blake2b(digest_size=8)
         for name, parameter in self._unique():
-            flat = kept_value(self.root, name).detach().to("cpu").contiguous().view(-1)
+            flat = plain_value(kept_value(self.root, name)).to("cpu").contiguous().view(-1)
             digest.update(f"{tuple(parameter.shape)}{flat.dtype}".encode())
             digest.update(flat.view(torch.uint8).numpy().data)
         return digest.hexdigest()

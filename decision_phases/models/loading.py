@@ -24,6 +24,7 @@ from decision_phases.models.placing import (
     check_spread,
     is_spread,
     keep_outside,
+    plain_value,
     wrapping,
 )
 from decision_phases.models.plain import plain_twin
@@ -301,7 +302,7 @@ def _rebuilder(hf: nn.Module) -> Callable[[], nn.Module]:
         first = next(iter(weights.values()))
         fresh.to(first.device)
         cast(fresh, first.dtype)
-        fresh.load_state_dict({name: tensor.detach() for name, tensor in weights.items()})
+        fresh.load_state_dict({name: plain_value(tensor) for name, tensor in weights.items()})
         for name, module in rescaling.items():
             setattr(fresh.get_submodule(name), _RESCALED, getattr(module, _RESCALED))
         fresh.generation_config = copy.deepcopy(generation)

@@ -169,6 +169,23 @@ def runs_on(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
+def plain_value(weight: Tensor) -> Tensor:
+    """The value of a weight as plain numbers; one that is kept quantised, as torchao does, is dequantised.
+
+    Args:
+        weight: The weight.
+
+    Returns:
+        Its value, without a graph.
+
+    Example:
+        >>> plain_value(nn.Parameter(torch.ones(2)))
+        tensor([1., 1.])
+    """
+    value = weight.detach()
+    return value.dequantize() if type(value) not in (Tensor, nn.Parameter) else value
+
+
 def kept_value(root: nn.Module, name: str) -> Tensor:
     """A parameter's value, fetched if it is there only while its module runs.
 

@@ -28,6 +28,21 @@ def test_maps_come_from_a_folder(type_in, tmp_path, quickly):
     assert load(tmp_path / "healed", quiet=True).intervention == skip(1) + maps
 
 
+def test_weights_are_set_to_zero_on_the_way(type_in, tmp_path, quickly):
+    words = ("export", "sparse", "--model", "tiny-gpt2", "--skip", "1-2", "--sparsify", "magnitude:0.5")
+    result = type_in(*words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("saved sparse: a plain transformers model of 4 blocks")
+    kept = load(tmp_path / "sparse", quiet=True).parameters(0)["attn.q.weight"]
+    assert (kept == 0).float().mean() == 0.5
+    refused = type_in("export", "other", "--model", "no-such-model", "--sparsify", "wanda:0.5")
+    assert refused.exit_code == 2
+    assert "texts" in refused.stderr
+    useless = type_in("export", "other", "--skip", 1, "--texts", "pydoc")
+    assert useless.exit_code == 2
+    assert "give --sparsify too" in useless.stderr
+
+
 def test_what_cannot_be_saved_is_said(type_in, tmp_path):
     assert "nothing is changed" in type_in("export", "short", "--model", "tiny-llama").stderr
     (tmp_path / "full").mkdir()

@@ -31,6 +31,7 @@ from decision_phases.interventions import (
     zero,
 )
 from decision_phases.models import FAMILIES, load, tiny_hf
+from decision_phases.quantisation import Scheme
 from decision_phases.readout import read
 from decision_phases.tasks import questions
 
@@ -121,7 +122,9 @@ def test_what_no_plain_model_can_hold_stands_beside_the_whole_one(under, tiny, t
     np.testing.assert_allclose(said(again, again.intervention), said(tiny, under), atol=1e-6)
     np.testing.assert_allclose(said(again, Intervention()), said(tiny, Intervention()), atol=1e-6)
     card = (tmp_path / "kept" / "README.md").read_text()
-    assert "Plain transformers cannot hold this change" in card
+    assert "The change is not in the weights of this folder" in card
+    assert "removed attentions and MLPs are still here" in card
+    assert "dequantised" not in card
     assert str(under) in card
     assert not (tmp_path / "kept" / "mergekit.yaml").exists()
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "kept")
@@ -253,6 +256,23 @@ def test_a_recipe_names_the_model_where_it_was_loaded_from(tiny, tmp_path, quick
     assert recipe_of(tmp_path / "elsewhere" / "published") == "some/model@v2"
     export(AutoModelForCausalLM.from_pretrained(tmp_path / "short"), skip(1), "object")
     assert recipe_of(tmp_path / "elsewhere" / "object") == str((tmp_path / "short").resolve())
+
+
+def test_a_model_that_was_loaded_quantised_is_saved_dequantised_and_says_so(tmp_path, quickly):
+    torchao = pytest.importorskip("torchao.quantization")
+    hf = tiny_hf("llama")
+    torchao.quantize_(hf.model.layers, Scheme.of("int8").torchao())
+    model = load(hf, quiet=True)
+    saved = export(model, skip(2), tmp_path / "short")
+    assert saved.kind == "plain"
+    card = (tmp_path / "short" / "README.md").read_text()
+    assert "was loaded quantised (its weights are IntxUnpackedToInt8Tensor)" in card
+    assert "Here its weights stand **dequantised**, with the same values as float32" in card
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "short")
+    kept, own = (of.model.layers[2].mlp.up_proj.weight for of in (again, model.fresh_hf()))
+    assert type(kept.data) is torch.Tensor
+    assert not torch.equal(kept, own)  # which is block 2, that was removed
+    assert torch.equal(kept, model.fresh_hf().model.layers[3].mlp.up_proj.weight)
 
 
 def test_recipe_quotes_what_yaml_would_read_otherwise():
