@@ -39,6 +39,7 @@ def tell(r: dict[str, Any]) -> str:
         _strategies(r),
         _luck(r),
         _reference(r),
+        _own(r),
         *(f"Not run: {name}: {why}." for name, why in r["not_applicable"].items()),
         *r["notes"],
     ]
@@ -116,3 +117,24 @@ def _reference(r: dict[str, Any]) -> str:
         f"{', '.join(above) or 'none'}; below it {', '.join(below) or 'none'}; the others are not told from it.\n\n"
         + table(["strategy", f"minus {reference}", "p (Holm)", "least difference that would be seen"], lines)
     )
+
+
+def _own(r: dict[str, Any]) -> str:
+    """What the criteria that are this package's own are worth as strategies."""
+    reference = r["settings"]["REFERENCE"]
+    lead = {row["strategy"]: row for row in r["strategies"]}
+    told = []
+    for row in r["against_reference"]:
+        name = row["strategy"]
+        if not name.startswith("trajectory"):
+            continue
+        side = "above" if row["difference"] > 0 else "below"
+        apart = f"is {side} `{reference}`" if row["p_holm"] < 0.05 else f"cannot be told from `{reference}`"
+        others = sorted(
+            (x for x in r["against_reference"] if x["difference"] > row["difference"]),
+            key=lambda x: -x["difference"],
+        )
+        ahead = f"; ahead of it stand {', '.join(x['strategy'] for x in others)}" if others else ""
+        random = lead[name]["p_holm"] < 0.05 and lead[name]["difference"] > 0
+        told.append(f"`{name}` {'beats' if random else 'does not beat'} random cuts and {apart}{ahead}")
+    return f"Of the strategies that go by this package's own criteria: {'. '.join(told)}." if told else ""
