@@ -87,10 +87,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choose(job: Job, search: Any) -> tuple[dp.Intervention, dict[str, Any]]:
-    """Take the blocks of the greedy order until accuracy collapses, set on the search questions; all if it does not."""
+    """Take the blocks of the greedy order until accuracy collapses; all if it does not.
+
+    One half of the search questions chooses and the other says where that is: on those that chose it lasts too long.
+    """
     s = job.settings
     curves = dp.prune(
-        job.model, search.questions, by=[s.BY], up_to=s.UP_TO, split=None, controls=False, seed=s.SEED,
+        job.model, search.questions, by=[s.BY], up_to=s.UP_TO, split=0.5, controls=False, seed=s.SEED,
         store=job.store, progress=not job.quick,
     )  # fmt: skip
     steps, collapse = {step.step: step for step in curves.of(s.BY)}, curves.collapse(s.BY)
@@ -99,6 +102,8 @@ def choose(job: Job, search: Any) -> tuple[dp.Intervention, dict[str, Any]]:
         "blocks": [str(unit) for unit in last.units],
         "collapse": collapse,
         "accuracy": last.accuracy,
+        "n_search": curves.n_search,
+        "n_located": curves.n_evaluation,
     }
     return dp.skip(*last.cut), told
 

@@ -34,9 +34,10 @@ def tell(r: dict[str, Any]) -> str:
         "model's answer is distilled or also its way there? "
         + made_by(r, "uv run python experiments/trained_repairs/run.py"),
         f"The cut is `{r['cut']}`: the first {len(order['blocks'])} blocks that a greedy search by {s['BY']} removes on "
-        f"{q['n_search']} questions of `{q['name']}`, where accuracy is then {order['accuracy']:.3f}: "
+        f"{order['n_search']} questions of `{q['name']}`. On {order['n_located']} others accuracy is then "
+        f"{order['accuracy']:.3f}: "
         + ("it collapses there" if collapse is not None else "it does not collapse before")
-        + f". {q['n_evaluation']} others measure (chance {q['chance']:.2f}), and {r['texts']['tokens']} tokens of the half of "
+        + f". {q['n_evaluation']} further ones measure (chance {q['chance']:.2f}), and {r['texts']['tokens']} tokens of the half of "
         f"`{s['TEXTS']}` that fits nothing.",
         f"`{r['linear']}` is the best of {len(s['LINEAR'])} linear repairs on the questions that chose. The others are "
         f"low-rank adapters (rank {s['LORA']['rank']}) on the blocks {', '.join(map(str, adapted))}, trained for "
