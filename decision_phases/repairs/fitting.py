@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from decision_phases.interventions import Affine, Bottleneck, Intervention
 from decision_phases.interventions.builders import single
 from decision_phases.repairs.contract import Fitter, Job, MapRepair, Task
+from decision_phases.repairs.kept import keep, kept
 from decision_phases.repairs.places import Place
 from decision_phases.repairs.result import FittedRepair, PlaceFit
 from decision_phases.repairs.stream import Chunk, stream
@@ -19,13 +21,83 @@ from decision_phases.repairs.walk import Walk, can_walk
 
 @dataclass
 class _Progress:
-    """What is fitted of one repair so far."""
+    """What is fitted of one repair so far.
+
+    Attributes:
+        repair: The repair.
+        task: What is asked.
+        places: Where its maps are.
+        done: Number of a place → its map there, and how well it fits.
+        seconds: How long that took.
+    """
 
     repair: MapRepair
-    maps: Intervention = field(default_factory=Intervention)
-    under: Intervention = field(default_factory=Intervention)
-    places: list[PlaceFit] = field(default_factory=list)
+    task: Task
+    places: Sequence[Place]
+    done: dict[int, tuple[Intervention, PlaceFit]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for at in range(len(self.places)):
+            found = kept(self.folder(at))
+            if found is not None:
+                self.done[at] = found[:2]
+                self.seconds += found[2]
+            elif self.task.sequential:  # what comes behind depends on it
+                break
+
+    def variant(self, at: int) -> Intervention:
+        """The model in which what enters a place is read."""
+        before = range(at) if self.task.sequential else ()
+        repaired = (self.places[i].cut + self.done[i][0] for i in before)
+        return sum(repaired, start=self.task.base) + self.places[at].without
+
+    def name(self, at: int) -> str:
+        """By which a place's files are called; two places can have one site and layer."""
+        return f"{self.repair.name}-{at}-{self.places[at].site}-{self.places[at].layer}"
+
+    def folder(self, at: int) -> Path | None:
+        """Where a map is kept: another one, fitted to anything else, is kept elsewhere."""
+        if self.task.checkpoint is None:
+            return None
+        key = self.task.key(self.variant(at).key, str(self.places[at]), self.repair)
+        return self.task.checkpoint / f"{self.name(at)}-{key}"
+
+    def begin(self, at: int) -> _Open:
+        """Begin with a place; in the order of the places, if one depends on those before."""
+        task, variant = self.task, self.variant(at)
+        job = Job(
+            task.model.d_model,
+            task.source.tokens,
+            double=task.model.dtype == torch.float64,
+            seed=task.seed,
+            progress=task.progress,
+            checkpoint=task.file(self.name(at)),
+            key=task.key(variant.key, str(self.places[at])),
+        )
+        return _Open(self, at, variant, self.repair.begin(job))
+
+    def value(self, at: int) -> Affine | Bottleneck:
+        """The map of a place."""
+        (edit,) = self.done[at][0].edits
+        assert isinstance(edit.value, Affine | Bottleneck)
+        return edit.value
+
+    def finish(self) -> FittedRepair:
+        """The repair, once all its maps are there."""
+        every = [self.done[at] for at in range(len(self.places))]
+        parameters = len(every) * self.repair.n_parameters(self.task.model.d_model)
+        return FittedRepair(
+            tuple(edit for mapping, _ in every for edit in mapping.edits),
+            self.task.fit(
+                self.repair.name,
+                self.repair,
+                parameters_trained=parameters,
+                parameters_added=parameters,
+                seconds=self.seconds,
+                places=tuple(fit for _, fit in every),
+            ),
+        )
 
 
 @dataclass
@@ -33,9 +105,14 @@ class _Open:
     """One repair being fitted at one place."""
 
     of: _Progress
-    place: Place
+    at: int
     variant: Intervention
     fitter: Fitter
+    seconds: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        return self.of.places[self.at]
 
     def take(self, chunk: Chunk) -> None:
         start = time.perf_counter()
@@ -43,29 +120,25 @@ class _Open:
         y = chunk.rows[Intervention()][self.place.target]
         with torch.no_grad():
             self.fitter.take(x, y.to(x.device))
-        self.of.seconds += time.perf_counter() - start
+        self.seconds += time.perf_counter() - start
 
-    def finish(self) -> Affine | Bottleneck:
-        start = time.perf_counter()
+    def finish(self) -> None:
+        start, place, folder = time.perf_counter(), self.place, self.of.folder(self.at)
         fitted = self.fitter.finish()
-        self.of.places.append(
-            PlaceFit(
-                self.place.site,
-                self.place.layer,
-                str(self.place),
-                fitted.before.total,
-                fitted.after.total,
-                fitted.before.relative,
-                fitted.after.relative,
-            )
+        fit = PlaceFit(
+            place.site,
+            place.layer,
+            str(place),
+            fitted.before.total,
+            fitted.after.total,
+            fitted.before.relative,
+            fitted.after.relative,
         )
-        mapping = single(
-            "map", self.place.site, self.place.layer, None, "all", fitted.value, label=self.of.repair.name
-        )
-        self.of.maps += mapping
-        self.of.under += self.place.cut + mapping
-        self.of.seconds += time.perf_counter() - start
-        return fitted.value
+        mapping = single("map", place.site, place.layer, None, "all", fitted.value, label=self.of.repair.name)
+        self.of.done[self.at] = mapping, fit
+        self.seconds += time.perf_counter() - start
+        self.of.seconds += self.seconds
+        keep(folder, mapping, fit, self.seconds)
 
 
 def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) -> tuple[FittedRepair, ...]:
@@ -73,7 +146,8 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
 
     What enters a map is read in the intact model, or with `sequential` in the model as cut and repaired before it; what
     should leave it always in the intact model. Repairs that need the same runs share them, and from one place to the
-    next only the blocks between run, where that can be (see `walk.can_walk`).
+    next only the blocks between run, where that can be (see `walk.can_walk`). With a checkpoint every map is kept as
+    soon as it is fitted.
 
     Args:
         task: What is asked.
@@ -86,55 +160,35 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
     Raises:
         InputError: If the tokens do not determine a map.
     """
-    model, sequential = task.model, task.sequential
-    all_of_them = [_Progress(repair, under=task.base) for repair in repairs]
-    numbered = list(enumerate(places))
-    rounds = [[one] for one in numbered] if sequential else [numbered]
+    every = [_Progress(repair, task, places) for repair in repairs]
+    left = [of for of in every if len(of.done) < len(places)]
+    numbers = range(len(places))
+    rounds = [[at] for at in numbers] if task.sequential else [list(numbers)]
     walk = None
-    if can_walk(task, places, len(repairs)):
-        walk = Walk(model, task.source.data.sequences, len(repairs), progress=task.progress)
+    if left and can_walk(task, places, len(left)):
+        walk = Walk(task.model, task.source.data.sequences, len(left), progress=task.progress)
     for number, group in enumerate(rounds, 1):
-        jobs = []
-        for of in all_of_them:
-            for at, place in group:  # two places can have one site and layer
-                variant = (of.under if sequential else task.base) + place.without
-                job = Job(
-                    model.d_model,
-                    task.source.tokens,
-                    double=model.dtype == torch.float64,
-                    seed=task.seed,
-                    progress=task.progress,
-                    checkpoint=task.file(f"{of.repair.name}-{at}-{place.site}-{place.layer}"),
-                    key=task.key(variant.key, str(place)),
-                )
-                jobs.append(_Open(of, place, variant, of.repair.begin(job)))
         what = f"fitting {number} of {len(rounds)}" if len(rounds) > 1 else "fitting"
+        jobs = [of.begin(at) for of in left for at in group if at not in of.done]
         if walk is not None:
-            read = walk.to(group[0][1], [job.variant for job in jobs], what=what)
+            (at,) = group
+            read = walk.to(places[at], [of.variant(at) for of in left], what=what)
+        elif jobs:
+            read = stream(
+                task.model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what
+            )
         else:
-            read = stream(model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what)
+            continue
         for chunk in read:
-            for job_ in jobs:
-                job_.take(chunk)
+            for job in jobs:
+                job.take(chunk)
             _share(jobs, chunk.seconds)
-        for turn, job_ in enumerate(jobs):
-            value = job_.finish()
-            if walk is not None:
-                walk.fitted(turn, value)
-    return tuple(
-        FittedRepair(
-            of.maps.edits,
-            task.fit(
-                of.repair.name,
-                of.repair,
-                parameters_trained=len(of.places) * of.repair.n_parameters(model.d_model),
-                parameters_added=len(of.places) * of.repair.n_parameters(model.d_model),
-                seconds=of.seconds,
-                places=tuple(of.places),
-            ),
-        )
-        for of in all_of_them
-    )
+        for job in jobs:
+            job.finish()
+        if walk is not None:
+            for turn, of in enumerate(left):
+                walk.fitted(turn, of.value(at))
+    return tuple(of.finish() for of in every)
 
 
 def _reads(jobs: Iterable[_Open]) -> Mapping[Intervention, Sequence[tuple[str, int]]]:
@@ -147,9 +201,11 @@ def _reads(jobs: Iterable[_Open]) -> Mapping[Intervention, Sequence[tuple[str, i
 
 
 def _share(jobs: Iterable[_Open], seconds: Mapping[Intervention, float]) -> None:
-    """Count to every repair the runs that it would have needed by itself."""
-    needed: dict[int, tuple[_Progress, set[Intervention]]] = {}
+    """Count to every repair the runs that it would have needed by itself, in equal parts to its places."""
+    by_repair: dict[int, list[_Open]] = {}
     for job in jobs:
-        needed.setdefault(id(job.of), (job.of, {Intervention()}))[1].add(job.variant)
-    for of, variants in needed.values():
-        of.seconds += sum(seconds[variant] for variant in variants)
+        by_repair.setdefault(id(job.of), []).append(job)
+    for own in by_repair.values():
+        spent = sum(seconds[variant] for variant in {Intervention(), *(job.variant for job in own)})
+        for job in own:
+            job.seconds += spent / len(own)

@@ -66,8 +66,8 @@ def repair(
         sequential: Fit maps of several gaps from left to right, each on the model as it is repaired so far.
             Otherwise each is fitted on the intact model, as published.
         seed: Of everything random.
-        checkpoint: For what is trained: a folder from which an interrupted training is continued, bit for bit at an
-            equal number of threads.
+        checkpoint: A folder from which an interrupted call is continued: every map is kept there as soon as it is
+            fitted, and what is trained is continued bit for bit at an equal number of threads.
         under: What else is done to the model while maps or compensations are fitted, such as rounding weights; what is
             to be reached is the intact model all the same.
         progress: Show bars.

@@ -126,7 +126,10 @@ def test_what_a_comparison_is_asked(given, message, tiny):
         (lambda model: quantise(model, layers="1"), "layers='1' is no collection of layers"),
         (lambda model: quantise(model, layers=[1.5]), "layers has 1.5 in it, which is no integer"),
         (lambda model: quantise(model, layers=1), "layers=1 is no collection of layers"),
-        (lambda model: sparsify(model, "magnitude:0.5", layers=[1.5]), "layers has 1.5 in it, which is no integer"),
+        (
+            lambda model: sparsify(model, "magnitude:0.5", layers=[1.5]),
+            "layers has 1.5 in it, which is no integer",
+        ),
         (lambda model: quantise(model, parts=1), "unknown part 1"),
         (lambda model: quantise(model, under=[CUT]), "is no intervention"),
         (lambda model: compress(model, [2]), r"prune=\[2\] is no intervention"),

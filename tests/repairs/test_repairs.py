@@ -26,6 +26,7 @@ from decision_phases.repairs import (
 from decision_phases.repairs.bottleneck import TrainedBottleneck, _Fitting
 from decision_phases.repairs.contract import Job, Task
 from decision_phases.repairs.dispatch import fit_all
+from decision_phases.repairs.fitting import _Open
 from decision_phases.repairs.repair import source_of
 from decision_phases.repairs.walk import can_walk
 from decision_phases.tasks import TextSet
@@ -336,6 +337,55 @@ def test_walking_from_place_to_place_fits_what_running_anew_fits(family, cut, mo
                 np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+@pytest.mark.parametrize("sequential", [True, False])
+@pytest.mark.parametrize("cut", [skip(1, 3, 4), skip(1) + skip(3, part="mlp")], ids=str)
+def test_an_interrupted_fit_goes_on_where_it_was(sequential, cut, tiny, tmp_path, monkeypatch):
+    repairs = [REPAIRS["affine"], REPAIRS["mean_bias"]]
+    places = places_of(tiny, cut)
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW), sequential=sequential)
+    whole = fit_all(task, places, repairs)
+    kept_task = replace(task, checkpoint=tmp_path / "kept")
+    finish, finished, taken = _Open.finish, [], []
+
+    def until_the_third(self):
+        if len(finished) == 3:
+            raise KeyboardInterrupt
+        finish(self)
+        finished.append((self.of.repair.name, self.at))
+
+    monkeypatch.setattr(_Open, "finish", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        fit_all(kept_task, places, repairs)
+    monkeypatch.setattr(_Open, "finish", finish)
+    take = _Open.take
+
+    def told(self, chunk):
+        taken.append((self.of.repair.name, self.at))
+        take(self, chunk)
+
+    monkeypatch.setattr(_Open, "take", told)
+    again = fit_all(kept_task, places, repairs)
+    assert len(set(taken)) == 1
+    assert not set(taken) & set(finished)
+    for one, other in zip(again, whole, strict=True):
+        assert one == other
+        assert one.fit.places == other.fit.places
+    taken.clear()
+    monkeypatch.setattr(type(tiny), "run_block", lambda *_, **__: pytest.fail("ran"))
+    assert fit_all(kept_task, places, repairs) == again
+    assert not taken
+    with pytest.raises(pytest.fail.Exception, match="ran"):  # other texts are another fit
+        fit_all(replace(kept_task, source=source_of(tiny, seed=1, **FEW)), places, repairs)
+
+
+def test_a_map_that_was_half_written_is_fitted_again(tiny, tmp_path):
+    found = repair(tiny, skip(2), method="ghost", checkpoint=tmp_path, **FEW)
+    (folder,) = tmp_path.iterdir()
+    (folder / "fit.json").unlink()
+    assert repair(tiny, skip(2), method="ghost", checkpoint=tmp_path, **FEW) == found
+    assert (folder / "fit.json").exists()
+
+
 @pytest.mark.parametrize("name", ["hadamard_diagonal", "linear_patch"])
 def test_a_channel_that_holds_rounding_only_is_left_alone(name):
     """A stream whose channels add up to nothing, as behind a layer norm: its first rotated channel is rounding."""
@@ -468,7 +518,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(planted, tmp
 def test_every_place_has_a_checkpoint_of_its_own(tiny, scattered, tmp_path):
     """A layer without its MLP and the last blocks behind it: two maps of what leaves that layer."""
     found = repair(tiny, scattered, method=SHORT, checkpoint=tmp_path, **FEW)
-    assert len(list(tmp_path.iterdir())) == len(found) == 4
+    assert len(list(tmp_path.glob("*.safetensors"))) == len(found) == 4
+    assert len(list(tmp_path.glob("*/fit.json"))) == 4
     assert found == repair(tiny, scattered, method=SHORT, **FEW)
     assert found == repair(tiny, scattered, method=SHORT, checkpoint=tmp_path, **FEW)
 
@@ -478,7 +529,13 @@ def test_training_leaves_no_file_behind(tiny, tmp_path, monkeypatch):
     (tmp_path / "passing").mkdir()
     found = repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "kept", **FEW)
     assert not list((tmp_path / "passing").iterdir())
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["bottleneck-0-resid_pre-2.safetensors"]
+    training, fitted_map = sorted((tmp_path / "kept").iterdir(), key=lambda path: path.is_dir())
+    assert training.name == "bottleneck-0-resid_pre-2.safetensors"
+    assert sorted(path.name for path in fitted_map.iterdir()) == [
+        "arrays.safetensors",
+        "fit.json",
+        "intervention.json",
+    ]
     assert repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "kept", **FEW) == found
 
 
