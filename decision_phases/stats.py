@@ -279,7 +279,7 @@ def recovered_shares(
         lost: What was lost, likewise, on the same resamples.
 
     Returns:
-        The shares, likewise: intervals are `np.nanquantile` of all but the first.
+        The shares, likewise; `with_ends` gives the interval.
 
     Example:
         >>> shares = recovered_shares(np.array([1.0, 0.0, 1.0, 0.0]), np.array([2.0, 2.0, 4.0, 1.0]))
@@ -290,6 +290,32 @@ def recovered_shares(
     if np.quantile(lost[1:], 0.025) > 0:
         np.divide(gained, lost, out=found, where=lost > 0)
     return found
+
+
+def with_ends(
+    values: Float[np.ndarray, " whole_and_resamples"], *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Return a value with the ends of its percentile interval.
+
+    Args:
+        values: Of the whole, then of each resample; resamples without one are left out.
+        confidence: Nominal coverage.
+
+    Returns:
+        The value, the lower and the upper end; all NaN where the whole has none.
+
+    Raises:
+        InputError: If the confidence is not between 0 and 1.
+
+    Example:
+        >>> with_ends(np.array([0.5, 0.0, 0.25, np.nan, 1.0]), confidence=0.5)
+        (0.5, 0.125, 0.625)
+    """
+    check_confidence(confidence)
+    if np.isnan(values[0]):
+        return np.nan, np.nan, np.nan
+    low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(values[0]), float(low), float(high)
 
 
 def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:

@@ -22,6 +22,7 @@ from decision_phases.stats import (
     recovered_shares,
     resample_weights,
     wilson_interval,
+    with_ends,
 )
 
 if TYPE_CHECKING:
@@ -178,11 +179,7 @@ class RepairComparison:
             np.concatenate([[whole(more) - whole(NOTHING)], resampled(more) - resampled(NOTHING)])
             for more in (method, INTACT)
         )
-        shares = recovered_shares(gained, lost)
-        if np.isnan(shares[0]):
-            return Recovered(np.nan, np.nan, np.nan)
-        low, high = np.nanquantile(shares[1:], [0.025, 0.975])
-        return Recovered(float(shares[0]), float(low), float(high))
+        return Recovered(*with_ends(recovered_shares(gained, lost)))
 
     def _means(self, of: Measure) -> tuple[Callable[[str], Any], Callable[[str], Any]]:
         """The mean of a measure for a row, over all questions or texts and over resamples; higher is better."""

@@ -21,7 +21,7 @@ from jaxtyping import Float
 import decision_phases as dp
 from decision_phases.interventions import layer_runs
 from decision_phases.repairs.comparison import INTACT, NOTHING
-from decision_phases.stats import recovered_shares, resample_weights
+from decision_phases.stats import recovered_shares, resample_weights, with_ends
 from decision_phases.store import read_json, write_json
 from decision_phases.studies.targeted import plan_cells
 
@@ -205,14 +205,12 @@ def between_phases(found: list[dict[str, Any]], s: SimpleNamespace) -> list[dict
                 shares = {
                     region: share(values or [], method, measure, s.SEED) for region, values in both.items()
                 }
-                gap = shares["silent"] - shares["decisive"]
-                testable = bool(np.isfinite(gap[0]))
-                low, high = np.nanquantile(gap[1:], [0.025, 0.975]) if testable else (np.nan, np.nan)
+                gap, low, high = with_ends(shares["silent"] - shares["decisive"])
                 rows.append(
                     {
                         "size": size, "method": method, "measure": measure,
                         "silent": shares["silent"][0], "decisive": shares["decisive"][0],
-                        "difference": gap[0], "low": float(low), "high": float(high),
+                        "difference": gap, "low": low, "high": high,
                     }
                 )  # fmt: skip
     return rows

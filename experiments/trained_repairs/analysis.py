@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from decision_phases.repairs.comparison import INTACT, NOTHING
-from decision_phases.stats import holm, paired_difference, recovered_shares, resample_weights
+from decision_phases.stats import holm, paired_difference, recovered_shares, resample_weights, with_ends
 
 #: Measure → whether the perplexity's texts are its items, not the questions.
 MEASURES = ("accuracy", "margin", "log_perplexity")
@@ -88,11 +88,7 @@ def share(
 ) -> tuple[float, float, float]:
     """(repaired − cut) / (intact − cut) of means, with a bootstrap interval; NaN where the cut may cost nothing."""
     weights = np.vstack([np.full(len(cut), 1 / len(cut)), resample_weights(len(cut), N_BOOT, seed=seed)])
-    shares = recovered_shares(weights @ (repaired - cut), weights @ (intact - cut))
-    if np.isnan(shares[0]):
-        return np.nan, np.nan, np.nan
-    low, high = np.nanquantile(shares[1:], [0.025, 0.975])
-    return float(shares[0]), float(low), float(high)
+    return with_ends(recovered_shares(weights @ (repaired - cut), weights @ (intact - cut)))
 
 
 def compared(

@@ -214,6 +214,9 @@ def test_what_is_said_of_the_way_follows_the_numbers(module_of):
     story = module_of("trained_repairs", "story")
     row = {"measure": "margin", "first": "lora_trajectory", "second": "lora_distil", "estimate": 0.1, "low": 0.05,
            "high": 0.15, "p_holm": 0.01, "minimum_detectable": 0.04}  # fmt: skip
-    assert "the way helps" in story._verdict([row])[0]
-    assert "the way hurts" in story._verdict([row | {"estimate": -0.1}])[0]
-    assert "no difference is told from chance; 0.040" in story._verdict([row | {"p_holm": 0.3}])[0]
+    for name in ("lora_trajectory", "lora_lens"):
+        assert f"`{name}` beside distillation" in story._verdict(name, [row])
+        assert "the way helps" in story._verdict(name, [row])
+        assert "the way hurts" in story._verdict(name, [row | {"estimate": -0.1}])
+        assert "no difference is told from chance; 0.040" in story._verdict(name, [row | {"p_holm": 0.3}])
+    assert not story._verdict("lora_lens", [])
