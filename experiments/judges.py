@@ -344,13 +344,20 @@ def order_of_shapley(r: Results) -> Judgement:
 
 
 def repair_helps(method: str) -> Callable[[Results], Judgement]:
-    """A repair gives back accuracy that a cut costs."""
+    """A repair gives back what a cut costs, of the perplexity and of the accuracy."""
 
     def judge(r: Results) -> Judgement:
         rows = [row for row in _repaired(r) if row["method"] == method]
-        up = sum(row["accuracy_gain_low"] > 0 and row["accuracy_gain_p"] < 0.05 for row in rows)
-        down = sum(row["accuracy_gain_high"] < 0 and row["accuracy_gain_p"] < 0.05 for row in rows)
-        return f"accuracy rises in {up} of {len(rows)} cuts, falls in {down}", tally(up, down, len(rows))
+        better, worse = {}, {}
+        for measure in ("log_perplexity", "accuracy"):
+            told = [row for row in rows if (row[f"{measure}_gain_p"] or 1.0) < 0.05]
+            better[measure] = sum(row[f"{measure}_gain"] > 0 for row in told)
+            worse[measure] = len(told) - better[measure]
+        says = (
+            f"of {len(rows)} cuts, perplexity falls in {better['log_perplexity']} and rises in {worse['log_perplexity']}; "
+            f"accuracy rises in {better['accuracy']} and falls in {worse['accuracy']}"
+        )
+        return says, tally(sum(better.values()), sum(worse.values()), 2 * len(rows))
 
     return judge
 
