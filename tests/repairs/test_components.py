@@ -364,7 +364,7 @@ def test_maps_are_fitted_under_what_else_is_done(tiny, sparse):
     with pytest.raises(InputError, match="has nothing to act on"):
         repair(tiny, cut, method="ghost", under=sparse, texts=TEXTS)
     with pytest.raises(
-        InputError, match=r"lora is trained through the model as it was loaded, not .* magnitude"
+        InputError, match=r"lora is trained through the model as it was loaded, not .*'magnitude"
     ):
         repair(tiny, cut, method="lora", under=base, texts=TEXTS)
     with pytest.raises(InputError, match="depends on questions"):

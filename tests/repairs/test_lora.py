@@ -222,7 +222,7 @@ def test_what_was_stopped_goes_on_as_if_nothing_had_happened(name, tiny, tmp_pat
             KeyboardInterrupt, match=f"{name} was stopped after 5 of 7 steps, which are kept in"
         ):
             repair(tiny, CUT, method=method, checkpoint=tmp_path, **FEW)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.safetensors"]
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == [f"{name}.safetensors"]
     calls.clear()
     monkeypatch.setattr(Rows, "of", lambda *args: calls.append(args) or real(*args))
     resumed = repair(tiny, CUT, method=method, checkpoint=tmp_path, **FEW)
