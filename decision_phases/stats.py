@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -63,7 +64,8 @@ def resample_weights(n_questions: int, n_boot: int, *, seed: int) -> Float[np.nd
     """Return bootstrap resamples of the questions as weights: each row is how often each was drawn, over n.
 
     ``weights @ values`` with values ``[question, ...]`` gives the mean of every resample in one product, and
-    the same seed gives the same resamples to every curve over the same questions.
+    the same seed gives the same resamples to every curve over the same questions. The last few are kept, so that they
+    are drawn once; nothing can be written into them.
 
     Raises:
         InputError: If there is no question or no resample.
@@ -76,8 +78,16 @@ def resample_weights(n_questions: int, n_boot: int, *, seed: int) -> Float[np.nd
         raise InputError(
             f"{n_questions} questions and {n_boot} resamples given; at least one of each is needed."
         )
+    return _drawn(n_questions, n_boot, seed)
+
+
+@lru_cache(maxsize=4)
+def _drawn(n_questions: int, n_boot: int, seed: int) -> Float[np.ndarray, "boot question"]:
     rng = np.random.default_rng([seed, 0])
-    return rng.multinomial(n_questions, np.full(n_questions, 1 / n_questions), size=n_boot) / n_questions
+    counts = rng.multinomial(n_questions, np.full(n_questions, 1 / n_questions), size=n_boot)
+    weights = np.asarray(counts / n_questions)
+    weights.flags.writeable = False
+    return weights
 
 
 def bootstrap_ci(

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import decision_phases as dp
@@ -115,6 +116,12 @@ def begin(
     out.mkdir(parents=True, exist_ok=True)
     model = dp.load(args.model or ("tiny-llama" if args.quick else None))
     return Job(model, own, out, args.quick, time.monotonic(), resumed=(out / "store").exists())
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table, None where there is nothing."""
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
 
 
 def divided(job: Job) -> tuple[Any, Any]:

@@ -322,11 +322,8 @@ def _resolve(source: str | Path | None) -> tuple[str, str, str]:
         if not (folder / "config.json").exists():
             msg = f"{folder} is no model folder: it has no config.json"
             raise InputError(msg)
-        return (
-            str(folder.resolve()),
-            folder.name or folder.resolve().name,
-            "as saved",
-        )  # it is read again later
+        whole = folder.resolve()  # it is read again later, perhaps from elsewhere
+        return str(whole), folder.name or whole.name, "as saved"
     if isinstance(source, Path) or str(source).startswith((".", "/", "~")):
         msg = f"there is no folder {source}"
         raise InputError(msg)

@@ -171,7 +171,7 @@ def by_step(curves: Curves, *, seed: int = 0) -> pd.DataFrame:
                 if name in one.strategies and one.last_step(name) >= step
             ]
             margin = bootstrap_ci(
-                np.mean([one.margins for one in _at(curves, name, step)], axis=0), seed=seed
+                np.mean([one.margins for one in curves.of(name, step=step)], axis=0), seed=seed
             )
             row = {
                 "strategy": name,
@@ -183,7 +183,7 @@ def by_step(curves: Curves, *, seed: int = 0) -> pd.DataFrame:
                 "margin": float(margin.estimate),
                 "margin_low": float(margin.low),
                 "margin_high": float(margin.high),
-                **({} if several else _transition(_at(curves, name, step)[0])),
+                **({} if several else _transition(curves.of(name, step=step)[0])),
                 "splits": len(over_splits),
                 "split_mean": float(np.mean(over_splits)),
                 "split_sd": _sd(over_splits),
@@ -206,11 +206,6 @@ def by_step(curves: Curves, *, seed: int = 0) -> pd.DataFrame:
     ]  # fmt: skip
     whole = dict.fromkeys(["transition", "transition_low", "transition_high", "draws"], "Int64")
     return pd.DataFrame(rows, columns=columns).astype({**whole, "p_luck": "float64"})
-
-
-def _at(curves: Curves, strategy: str, step: int) -> list[Step]:
-    """The cuts of so many units: one, or one a draw."""
-    return [row for row in curves.of(strategy) if row.step == step]
 
 
 def _transition(row: Step) -> dict[str, int | None]:
@@ -252,7 +247,7 @@ def _collapse(curves: Curves, strategy: str, name: str, share: float, *, seed: i
 
 def _parameters(curves: Curves, strategy: str, step: int) -> float:
     """Parameters removed at a step, mean over draws."""
-    return float(np.mean([row.parameters for row in _at(curves, strategy, step)]))
+    return float(np.mean([row.parameters for row in curves.of(strategy, step=step)]))
 
 
 def _sd(values: list[float]) -> float:

@@ -65,12 +65,13 @@ class Curves:
         parts = {unit.part for step in self.steps for unit in step.units}
         return "block" if parts <= {"block"} else "unit"
 
-    def of(self, strategy: str, seed: int | None = None) -> tuple[Step, ...]:
+    def of(self, strategy: str, seed: int | None = None, *, step: int | None = None) -> tuple[Step, ...]:
         """The rows of one strategy.
 
         Args:
             strategy: Its name.
-            seed: Number of the draw; None for all rows.
+            seed: Number of the draw; None for all.
+            step: Number of units removed; None for all.
 
         Returns:
             Rows by draw and step.
@@ -80,7 +81,11 @@ class Curves:
         """
         if strategy not in self.strategies:
             raise unknown_name("strategy of these curves", strategy, self.strategies)
-        return tuple(s for s in self.steps if s.strategy == strategy and (seed is None or s.seed == seed))
+        return tuple(
+            row
+            for row in self.steps
+            if row.strategy == strategy and seed in (None, row.seed) and step in (None, row.step)
+        )
 
     def last_step(self, strategy: str) -> int:
         """The largest number of units that a strategy removed, in every draw.
@@ -296,7 +301,7 @@ class Curves:
         """
         control = self.control_of(strategy)
         own, null = (
-            [float(getattr(row, of)) for row in (self.of(name) if name else ()) if row.step == step]
+            [float(getattr(row, of)) for row in (self.of(name, step=step) if name else ())]
             for name in (strategy, control)
         )
         if len(own) != 1 or not null:
@@ -308,7 +313,7 @@ class Curves:
         return Luck(own[0], permutation_p(own[0], np.array(null)), np.array(null))
 
     def _right(self, strategy: str, step: int) -> Float[np.ndarray, " question"]:
-        rows = [row.correct for row in self.of(strategy) if row.step == step]
+        rows = [row.correct for row in self.of(strategy, step=step)]
         if not rows:
             msg = f"{strategy} has no step {step}"
             raise InputError(msg)
@@ -365,7 +370,7 @@ class Curves:
         ]
         for name in self.strategies:
             last = max(row.step for row in self.of(name))
-            mean = float(np.mean([row.accuracy for row in self.of(name) if row.step == last]))
+            mean = float(np.mean([row.accuracy for row in self.of(name, step=last)]))
             lines.append(f"  {name}: accuracy {mean:.3f} with {last} {self.unit}s removed")
         lines += [f"  {name}: not applicable, for {why}" for name, why in self.not_applicable.items()]
         return "\n".join(lines)

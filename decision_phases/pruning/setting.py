@@ -284,9 +284,8 @@ def _measured(
     seed: int,
 ) -> Savings:
     """What units save, refused where the budget cannot be met."""
-    by_part = {
-        part: units_of(model, part) for part in dict.fromkeys(["block", *parts])
-    }  # controls remove blocks
+    removed = dict.fromkeys(["block", *parts])  # controls remove blocks
+    by_part = {part: units_of(model, part) for part in removed}
     every = dict.fromkeys(unit for units in by_part.values() for unit in units)
     found = measure_savings(model, tuple(every), timing, seed=seed)
     for part in parts:

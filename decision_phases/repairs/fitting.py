@@ -166,13 +166,14 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
     rounds = [[at] for at in numbers] if task.sequential else [list(numbers)]
     walk = None
     if left and can_walk(task, places, len(left)):
-        walk = Walk(task.model, task.source.data.sequences, len(left), progress=task.progress)
+        walk = Walk(task.model, task.source.data.sequences, progress=task.progress)
     for number, group in enumerate(rounds, 1):
         what = f"fitting {number} of {len(rounds)}" if len(rounds) > 1 else "fitting"
         jobs = [of.begin(at) for of in left for at in group if at not in of.done]
         if walk is not None:
             (at,) = group
-            read = walk.to(places[at], [of.variant(at) for of in left], what=what)
+            maps = [of.value(at - 1) for of in left] if at else []
+            read = walk.to(places[at], [of.variant(at) for of in left], maps, what=what)
         elif jobs:
             read = stream(
                 task.model, task.source.data.sequences, _reads(jobs), progress=task.progress, what=what
@@ -185,9 +186,6 @@ def fit_maps(task: Task, places: Sequence[Place], repairs: Sequence[MapRepair]) 
             _share(jobs, chunk.seconds)
         for job in jobs:
             job.finish()
-        if walk is not None:
-            for turn, of in enumerate(left):
-                walk.fitted(turn, of.value(at))
     return tuple(of.finish() for of in every)
 
 

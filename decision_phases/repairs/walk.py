@@ -75,33 +75,28 @@ class Walk:
     Args:
         model: The model.
         sequences: The texts, in windows.
-        repairs: Number of repaired models.
         progress: Show bars.
     """
 
-    def __init__(
-        self, model: ModelAccess, sequences: Sequence[TokenSequence], repairs: int, *, progress: bool
-    ) -> None:
+    def __init__(self, model: ModelAccess, sequences: Sequence[TokenSequence], *, progress: bool) -> None:
         self.model, self.progress = model, progress
         self.ways = [_Way(batch) for batch in make_batches(sequences, max_tokens=CHUNK)]
-        self.maps: list[Affine | Bottleneck | None] = [None] * repairs
         self._at = 0
 
-    def fitted(self, repair: int, value: Affine | Bottleneck) -> None:
-        """Say which map stands at the place that was read last.
-
-        Args:
-            repair: Number of the repaired model.
-            value: Its map there.
-        """
-        self.maps[repair] = value
-
-    def to(self, place: Place, variants: Sequence[Intervention], *, what: str) -> Iterator[Chunk]:
+    def to(
+        self,
+        place: Place,
+        variants: Sequence[Intervention],
+        maps: Sequence[Affine | Bottleneck],
+        *,
+        what: str,
+    ) -> Iterator[Chunk]:
         """Go on to the next place, and give what enters and what should leave it.
 
         Args:
             place: The place; what it removes lies behind all places before.
             variants: By which intervention each repaired model is known in what is given.
+            maps: The map of each at the place that was read last; none at the first place.
             what: Label of the bar.
 
         Yields:
@@ -112,21 +107,22 @@ class Walk:
         total = sum(len(way.batch.indices) for way in self.ways)
         with tqdm(total=total, disable=not self.progress, unit="window", desc=what) as bar:
             for way in self.ways:
+                intact, repaired, times = self._on(way, maps, first, behind, len(variants))
+                rows = {Intervention(): {place.target: way.tokens_of(intact)}}
                 seconds = dict.fromkeys([Intervention(), *variants], 0.0)
-                for variant, spent in zip(
-                    [Intervention(), *variants], self._on(way, first, behind), strict=True
-                ):
-                    seconds[variant] += spent
-                assert way.intact is not None  # it was just run
-                rows = {Intervention(): {place.target: way.tokens_of(way.intact)}}
-                for variant, resid in zip(variants, way.repaired, strict=True):
+                for variant, resid in zip(variants, repaired, strict=True):
                     rows.setdefault(variant, {})[place.site, place.layer] = way.tokens_of(resid)
+                for variant, spent in zip([Intervention(), *variants], times, strict=True):
+                    seconds[variant] += spent
+                way.intact, way.repaired = intact, repaired
                 yield Chunk(rows, seconds)
                 bar.update(len(way.batch.indices))
         self._at = behind
 
     @torch.no_grad()
-    def _on(self, way: _Way, first: int, behind: int) -> list[float]:
+    def _on(
+        self, way: _Way, maps: Sequence[Affine | Bottleneck], first: int, behind: int, repairs: int
+    ) -> tuple[Tensor, list[Tensor], list[float]]:
         """Run a batch through `behind` intact, and as far as block `first` under each repair; seconds of each."""
         times = [time.perf_counter()]
         entry = self.model.enter(way.batch.tokens.to(self.model.device))
@@ -135,18 +131,16 @@ class Walk:
             resid = resid.to(self.model.device)
             for layer in range(begin, end):
                 resid = self.model.run_block(layer, resid, entry, plain=self.model.runs_plain)
-            return resid
+            times.append(time.perf_counter())
+            return resid.cpu()
 
         if way.intact is None:
             common = blocks(entry.resid, 0, first)
-            way.intact = blocks(common, first, behind).cpu()
-            way.repaired = [common.cpu()] * len(self.maps)
-            times += [time.perf_counter()] * (1 + len(self.maps))
-        else:
-            way.intact = blocks(way.intact, self._at, behind).cpu()
-            times.append(time.perf_counter())
-            for number, value in enumerate(self.maps):
-                assert value is not None  # every place before has been fitted
-                way.repaired[number] = blocks(mapped(value, way.repaired[number]), self._at, first).cpu()
-                times.append(time.perf_counter())
-        return np.diff(times).tolist()
+            intact = blocks(common, first, behind)
+            return intact, [common] * repairs, [times[-1] - times[0], *[0.0] * repairs]
+        intact = blocks(way.intact, self._at, behind)
+        repaired = [
+            blocks(mapped(value, resid), self._at, first)
+            for value, resid in zip(maps, way.repaired, strict=True)
+        ]
+        return intact, repaired, np.diff(times).tolist()

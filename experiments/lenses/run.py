@@ -19,7 +19,7 @@ from decision_phases.plots import save_figure
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
-from common import Job, begin
+from common import Job, begin, records
 from figure import draw
 from story import tell
 
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
                 "range": curve.range,
                 "median": curve.median,
                 "middle_half": curve.middle_half,
-                "by_choice": by_choice.astype(object).where(by_choice.notna(), None).to_dict("records"),
+                "by_choice": records(by_choice),
             },
         }
     )

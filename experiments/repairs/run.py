@@ -28,7 +28,7 @@ from decision_phases.studies.targeted import plan_cells
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
-from common import Job, begin, clean
+from common import Job, begin, clean, records
 from figure import draw
 from story import tell
 
@@ -163,9 +163,8 @@ def compare(job: Job, case: Case, evaluation: dp.QuestionSet) -> dict[str, Any]:
         limit=s.WINDOWS, held_out=s.HELD_OUT, sequential=case.sequential, seed=s.SEED, store=job.store,
         checkpoint=job.store / "training" / case.name,
     )  # fmt: skip
-    records = table.to_pandas().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
     rows = []
-    for record, row in zip(records, table.rows, strict=True):
+    for record, row in zip(records(table.to_pandas()), table.rows, strict=True):
         errors = [] if row.fit is None else [(p.relative_before, p.relative_after) for p in row.fit.places]
         rows.append(
             {

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 import decision_phases as dp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
-from common import Job, begin
+from common import Job, begin, records
 from figure import draw
 from story import tell
 
@@ -74,13 +71,9 @@ def prune(job: Job) -> dp.Curves:
     up_to = min(max(1, round(s.UP_TO * model.n_layers)), model.n_layers - 2)
     return dp.prune(
         model, chosen, by=(*s.BLOCKS, *s.SUBLAYERS), up_to=up_to, split=s.N_SEARCH / (s.N_SEARCH + s.N_EVALUATION),
-        draws=s.DRAWS, texts=s.TEXTS, window=s.WINDOW, limit=s.WINDOWS, seed=s.SEED, store=job.store, progress=not job.quick,
+        draws=s.DRAWS, texts=s.TEXTS, window=s.WINDOW, limit=s.WINDOWS, seed=s.SEED, screen=s.SCREEN,
+        store=job.store, progress=not job.quick,
     )  # fmt: skip
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table, None where there is nothing."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 if __name__ == "__main__":

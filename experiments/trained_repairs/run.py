@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import settings
 from analysis import compared, pooled, values_of
-from common import Job, begin, divided
+from common import Job, begin, divided, records
 from figure import draw
 from story import tell
 
@@ -94,7 +94,7 @@ def choose(job: Job, search: Any) -> tuple[dp.Intervention, dict[str, Any]]:
     s = job.settings
     curves = dp.prune(
         job.model, search.questions, by=[s.BY], up_to=s.UP_TO, split=0.5, controls=False, seed=s.SEED,
-        store=job.store, progress=not job.quick,
+        screen=s.SCREEN, store=job.store, progress=not job.quick,
     )  # fmt: skip
     steps, collapse = {step.step: step for step in curves.of(s.BY)}, curves.collapse(s.BY)
     last = steps[max(steps) if collapse is None else collapse]
@@ -141,11 +141,6 @@ def best_linear(job: Job, linear: dp.RepairComparison, search: Any) -> str:
         for name in linear.methods
     }
     return max(margins, key=lambda name: margins[name])
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table, None where there is nothing."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 if __name__ == "__main__":

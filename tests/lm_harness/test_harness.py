@@ -173,6 +173,24 @@ def test_sampling_depends_on_the_seed_alone(lm_eval):
     assert harness("tiny-llama", seed=2).generate_until(rows) != first
 
 
+def write_task(folder, name, rows, choices, metrics):
+    """A task of lm-evaluation-harness on a local file."""
+    (folder / "rows.json").write_text("\n".join(json.dumps(row) for row in rows))
+    (folder / f"{name}.yaml").write_text(
+        f"""
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {folder / "rows.json"}}}, cache_dir: {folder / "cache"}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{text}}}}"
+doc_to_choice: "{{{{{choices}}}}}"
+doc_to_target: gold
+metric_list: [{", ".join(f"{{metric: {metric}}}" for metric in metrics)}]
+"""
+    )
+
+
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     """Twelve bundled questions as a task of lm-evaluation-harness on a local file, and as questions of our own."""
@@ -183,20 +201,7 @@ def task(tmp_path_factory):
          enumerate(item.options)], "gold": item.answer}
         for item in items
     ]  # fmt: skip
-    (folder / "rows.json").write_text("\n".join(json.dumps(row) for row in rows))
-    (folder / "local_facts.yaml").write_text(
-        f"""
-task: local_facts
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder / "rows.json"}}}, cache_dir: {folder / "cache"}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{text}}}}"
-doc_to_choice: "{{{{options}}}}"
-doc_to_target: gold
-metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
-"""
-    )
+    write_task(folder, "local_facts", rows, "options", ["acc", "acc_norm"])
     own = QuestionSet(
         "facts", tuple(Question(tuple(r["options"]), r["gold"], prompt=r["text"]) for r in rows)
     )
@@ -244,20 +249,7 @@ def test_a_task_of_letters_gives_our_letter_scores(under, lm_eval, tmp_path, tin
          "letters": list("ABCD")[: len(item.options)], "gold": item.answer}
         for item in items
     ]  # fmt: skip
-    (tmp_path / "rows.json").write_text("\n".join(json.dumps(row) for row in rows))
-    (tmp_path / "local_letters.yaml").write_text(
-        f"""
-task: local_letters
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {tmp_path / "rows.json"}}}, cache_dir: {tmp_path / "cache"}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{text}}}}"
-doc_to_choice: "{{{{letters}}}}"
-doc_to_target: gold
-metric_list: [{{metric: acc}}]
-"""
-    )
+    write_task(tmp_path, "local_letters", rows, "letters", ["acc"])
     out = lm_eval.simple_evaluate(
         model=harness(tiny, under=under), tasks=["local_letters"], bootstrap_iters=0, log_samples=True,
         task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),

@@ -1,5 +1,6 @@
 """Every map keeps the contract; closed forms are what least squares say; maps are fitted where they act."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -275,18 +276,25 @@ def test_maps_are_fitted_left_to_right_on_the_repaired_model_or_each_on_the_inta
     assert under == scattered + found
 
 
-def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_once(tiny, monkeypatch):
-    """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
-    cut, names, ran = skip(2, 4), ["mean_bias", "diagonal", "ghost"], []
-    run_block = type(tiny).run_block
+@contextmanager
+def blocks_run(model, monkeypatch):
+    """The numbers of the blocks that run, one after the other."""
+    ran, run_block = [], type(model).run_block
 
     def counted(self, layer, *given, **how):
         ran.append(layer)
         return run_block(self, layer, *given, **how)
 
-    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW))
     with monkeypatch.context() as here:
-        here.setattr(type(tiny), "run_block", counted)
+        here.setattr(type(model), "run_block", counted)
+        yield ran
+
+
+def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_once(tiny, monkeypatch):
+    """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
+    cut, names = skip(2, 4), ["mean_bias", "diagonal", "ghost"]
+    task = Task(tiny, cut, source_of(tiny, seed=0, **FEW))
+    with blocks_run(tiny, monkeypatch) as ran:
         together = fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
     # Until block 2, all in common; then on to block 4, the intact model and each repaired one.
     assert ran == [0, 1, 2] * (len(ran) // 8) + [3, 4, *3 * [3]] * (len(ran) // 8)
@@ -300,16 +308,9 @@ def test_repairs_fitted_together_are_those_fitted_alone_and_run_what_they_share_
 
 def test_repairs_under_something_else_run_what_they_share_once(tiny, monkeypatch):
     """Two runs of blocks, from left to right: at the second place the repaired models part only after the first."""
-    cut, names, ran = skip(2, 4), ["mean_bias", "diagonal", "ghost"], []
-    run_block = type(tiny).run_block
-
-    def counted(self, layer, *given, **how):
-        ran.append(layer)
-        return run_block(self, layer, *given, **how)
-
+    cut, names = skip(2, 4), ["mean_bias", "diagonal", "ghost"]
     task = Task(tiny, cut, source_of(tiny, seed=0, **FEW), base=scale("mlp_out", 5, 2.0))
-    with monkeypatch.context() as here:
-        here.setattr(type(tiny), "run_block", counted)
+    with blocks_run(tiny, monkeypatch) as ran:
         fit_all(task, places_of(tiny, cut), [REPAIRS[name] for name in names])
     # Until block 2, then until block 4: the intact model, and the repaired ones with two blocks in common.
     assert ran[-16:] == [0, 1, 2, *range(5), 0, 1, *3 * [3, 4]]

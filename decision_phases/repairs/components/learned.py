@@ -78,9 +78,7 @@ class LearnedCompensation(Compensation):
         training = self._training(task)
         kept = training.kept()
         learning = _Learning(self, found, task)
-        if (
-            kept is not None
-        ):  # singular vectors may come with other signs, for which what was learned means nothing
+        if kept is not None:  # singular vectors may come with other signs, for which what was learned is void
             learning.directions.update(
                 {name: kept.fixed[name].to(d) for name, d in learning.directions.items()}
             )
