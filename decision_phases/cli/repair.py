@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # help should not wait for torch
     from decision_phases.repairs import Repair
 
 #: Option → the setting of a repair that it gives.
-_TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank"}
+_TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank", "autocast": "--autocast"}
 
 
 @click.command(short_help="Make up for removed parts by maps or by training, and see what that gives back.")
@@ -49,6 +49,12 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank"}
     type=click.IntRange(min=1),
     metavar="N",
     help="Directions of a matrix that lora can change.  [default: 8]",
+)
+@click.option(
+    "--autocast",
+    type=click.Choice(["bfloat16"]),
+    help="Multiply in this number format while patch_distil and lora are trained; what is trained stays in float32.  "
+    "[default: the model's own]",
 )
 @click.option(
     "--texts",
@@ -172,7 +178,7 @@ def trained_as(repairs: list[Repair], given: Mapping[str, Any]) -> list[Repair]:
 
     Args:
         repairs: The repairs.
-        given: Values of `--steps`, `--lr` and `--rank`; None where they were not typed.
+        given: Values of the options of training; None where they were not typed.
 
     Returns:
         The repairs; those that are not trained, or have no such setting, as they were.

@@ -57,6 +57,7 @@ def test_training_has_its_options_and_goes_on_after_ctrl_c(type_in, tmp_path, mo
         path,
     ]
     words += ["--method", "lora_distil,bottleneck", "--steps", 3, "--rank", 2, "--lr", 0.01]
+    words += ["--autocast", "bfloat16"]
     real, calls = Rows.of, []
 
     def stopping(*args):
@@ -78,6 +79,7 @@ def test_training_has_its_options_and_goes_on_after_ctrl_c(type_in, tmp_path, mo
     rows = {row["method"]: row for row in json.loads((tmp_path / "out" / "repairs.json").read_text())["rows"]}
     assert len(rows["lora_distil"]["fit"]["losses"]) == 3
     assert "rank=2" in rows["lora_distil"]["fit"]["settings"]
+    assert "autocast='bfloat16'" in rows["lora_distil"]["fit"]["settings"]
     assert "steps=3" in rows["bottleneck"]["fit"]["settings"]
     assert "rate=0.01" in rows["bottleneck"]["fit"]["settings"]
     assert [edit.op for edit in Intervention.load(tmp_path / "out" / "fitted" / "lora_distil")] == [

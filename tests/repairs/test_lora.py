@@ -19,6 +19,7 @@ from decision_phases.readout import perplexity, read
 from decision_phases.repairs import MAPS, REPAIRS, FittedRepair, LoraRepair, compare_repairs, repair
 from decision_phases.repairs.contract import Task
 from decision_phases.repairs.repair import source_of
+from decision_phases.repairs.trained import losses
 from decision_phases.repairs.trained.adapters import merged
 from decision_phases.repairs.trained.batches import Rows, schedule
 from decision_phases.repairs.trained.layers import around
@@ -200,8 +201,8 @@ def test_training_makes_the_loss_small(tiny):
     logs = [perplexity(tiny, words, window=32, under=under).log_value for under in (CUT, CUT + learnt)]
     assert logs == pytest.approx([first, last], rel=0.05)
     for name in LORAS[1:]:
-        losses = repair(tiny, CUT, method=short(name, **settings), **how).fit.losses
-        assert losses[-1] < 0.4 * losses[0], name
+        first, *_, last = repair(tiny, CUT, method=short(name, **settings), **how).fit.losses
+        assert last < 0.4 * first, name
 
 
 @pytest.mark.parametrize("name", ["lora", "lora_lens", "patch_distil"])
@@ -248,6 +249,38 @@ def test_it_is_trained_in_the_number_format_of_the_model(dtype, model_of):
     kinds = {held.left.data.dtype.name for edit in found for _, held in edit.value.parameters}
     assert kinds == {"float32" if dtype == "bfloat16" else "float64"}
     assert np.isfinite(found.fit.losses).all()
+
+
+@pytest.mark.parametrize("name", ["lora_lens", "patch_distil"])
+def test_matrices_can_be_multiplied_in_half_precision(name, tiny):
+    own = repair(tiny, CUT, method=short(name), **FEW)
+    kinds = []
+
+    def note(*args):
+        kinds.append((args[-1].dtype, torch.is_grad_enabled()))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: note(out) if isinstance(module, torch.nn.Linear) else None
+    )
+    try:
+        found = repair(tiny, CUT, method=short(name, autocast="bfloat16"), **FEW)
+    finally:
+        handle.remove()
+    assert (torch.bfloat16, True) in kinds  # in the model that is trained
+    assert (torch.bfloat16, False) in kinds  # and in the intact one
+    assert (torch.float32, True) not in kinds
+    assert found != own
+    np.testing.assert_allclose(found.fit.losses, own.fit.losses, rtol=0.02)
+    assert {array.dtype.name for array in found.arrays().values()} == {"float32"}
+    assert not any(p.requires_grad for p in tiny.unique_parameters())
+
+
+@pytest.mark.parametrize("name", ["lora_lens", "patch_distil"])
+def test_what_cannot_be_narrowed_is_refused(name, tiny, double):
+    with pytest.raises(InputError, match="unknown autocast 'float16'"):
+        repair(tiny, CUT, method=short(name, autocast="float16"), **FEW)
+    with pytest.raises(InputError, match=r"is in float64\. Leave autocast= out"):
+        repair(double, CUT, method=short(name, autocast="bfloat16"), **FEW)
 
 
 def test_repairs_of_both_kinds_stand_in_one_table(tiny):
@@ -326,6 +359,12 @@ def test_distillation_is_the_divergence_from_the_intact_model(double, batch):
         parts = [divergence(logits_of(double, Intervention(), w), logits_of(double, CUT, w)) for w in batch]
     expected = float(torch.cat(parts).mean())
     assert first_loss(double, batch, "logits") == pytest.approx(expected, rel=1e-10)
+
+
+def test_sums_over_a_vocabulary_are_wide_whatever_logits_are_in():
+    wanted, found = torch.randn(2, 5, 40000, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    expected = divergence(wanted.double(), found.double()).mean()
+    assert float(losses.divergence(wanted, found)) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("neighbours", "layers"), [(1, (1, 4, 5)), (None, (0, 1, 4, 5))])

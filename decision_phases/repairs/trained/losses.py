@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy
 
 #: From residual vectors to logits: the final norm and the unembedding.
 Readout = Callable[[Float[Tensor, "*rows d"]], Float[Tensor, "*rows vocab"]]
@@ -87,7 +87,7 @@ def next_token(seen: Seen) -> Float[Tensor, ""]:
     Returns:
         The mean, in nats.
     """
-    return cross_entropy(seen.readout(seen.ends[1][seen.places]), seen.targets)
+    return cross_entropy(_wide(seen.readout(seen.ends[1][seen.places])), seen.targets)
 
 
 def final_logits(seen: Seen) -> Float[Tensor, ""]:
@@ -156,14 +156,15 @@ def divergence(
         logits: Logits.
 
     Returns:
-        The mean, in nats.
+        The mean, in nats, in at least float32.
 
     Example:
         >>> divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]])).item()
         0.0
     """
-    p, q = wanted.log_softmax(-1), logits.log_softmax(-1)
-    return kl_div(q, p, log_target=True, reduction="none").sum(-1).mean()
+    wide = _wide(wanted)
+    p, difference = wide.softmax(-1), wide.log_softmax(-1) - _wide(logits).log_softmax(-1)
+    return (p * difference).sum(-1).mean()
 
 
 def deviation(wanted: Float[Tensor, "token d"], found: Float[Tensor, "token d"]) -> Float[Tensor, ""]:
@@ -180,9 +181,13 @@ def deviation(wanted: Float[Tensor, "token d"], found: Float[Tensor, "token d"])
         >>> round(deviation(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 3.0]])).item(), 6)
         0.04
     """
-    wide = torch.promote_types(wanted.dtype, torch.float32)
-    h, other = wanted.to(wide), found.to(wide)
+    h, other = _wide(wanted), _wide(found)
     return ((h - other).square().sum(-1) / h.square().sum(-1)).mean()
+
+
+def _wide(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """In at least float32: sums over a vocabulary or a stream lose too much in half precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 #: Losses by name.

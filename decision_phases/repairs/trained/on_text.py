@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from decision_phases.repairs.trained.layers import surviving
 from decision_phases.repairs.trained.losses import LOSSES, Seen
 from decision_phases.repairs.trained.student import Student, entered, intact_residuals
 from decision_phases.training import Training
+
+#: Number formats to multiply in. None of float16, whose gradients vanish unless the loss is scaled.
+AUTOCAST: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16})
 
 _WHOLE = ("batch", "lens", "every", "steps", "seed", "rank", "neighbours", "start_windows")
 _NO_PART_OF_THE_RESULT = ("what", "source", "every", "seed")
@@ -57,6 +62,9 @@ class TextTrained(TrainedRepair):
         clip: Largest length of the gradient; a longer one is shortened.
         lens: Positions at which the loss "lens" looks at every layer, drawn anew at every step.
         every: Steps between checkpoints.
+        autocast: "bfloat16" multiplies matrices in it, of both models and of the readout, which hardware made for it
+            does in less time. What is trained, its moments and the losses stay in float32. None multiplies in the
+            model's own format; no other than float32 can be narrowed.
         seed: Of the start, the order of the windows and the positions; None for that of the comparison.
     """
 
@@ -68,6 +76,7 @@ class TextTrained(TrainedRepair):
     clip: float = 1.0
     lens: int = 32
     every: int = 20
+    autocast: str | None = None
     seed: int | None = None
 
     @abstractmethod
@@ -93,6 +102,12 @@ class TextTrained(TrainedRepair):
         self._check_settings()
         model, source = task.model, task.source
         _check_model(self.name, model, task.cut)
+        if self.autocast is not None and model.dtype != torch.float32:
+            msg = (
+                f"{self.name} would multiply in {self.autocast} what is in float32; {model.name} is in "
+                f"{str(model.dtype).removeprefix('torch.')}. Leave autocast= out, or load the model in float32"
+            )
+            raise InputError(msg)
         if self.steps and source.tokens < self.batch:
             msg = (
                 f"{self.name} trains on {self.batch} tokens a step; {source.name} gives {source.tokens} in "
@@ -150,6 +165,10 @@ class TextTrained(TrainedRepair):
         layers = compared(model, task.cut, first)
 
         def of(step: int) -> Tensor:
+            with self._multiplying(model.device):
+                return loss.of(seen(step), self.trajectory)
+
+        def seen(step: int) -> Seen:
             batch = rows(step)
             entry = entered(model, batch.tokens)
             intact = intact_residuals(model, entry, last if loss.distils else first - 1)
@@ -158,7 +177,7 @@ class TextTrained(TrainedRepair):
             drawn = np.random.default_rng([task.seed, step]).choice(
                 places, min(self.lens, places), replace=False
             )
-            seen = Seen(
+            return Seen(
                 readout=model.readout,
                 real=batch.real,
                 places=batch.places,
@@ -169,9 +188,14 @@ class TextTrained(TrainedRepair):
                 trained=trained,
                 ends=(intact[-1] if loss.distils else None, trained[max(trained)]),
             )
-            return loss.of(seen, self.trajectory)
 
         return of
+
+    def _multiplying(self, device: torch.device) -> AbstractContextManager[object]:
+        """Where matrices are multiplied in the format that is asked for."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(device.type, AUTOCAST[self.autocast])
 
     def _own(self, task: Task) -> Task:
         """The task with the seed that holds."""
@@ -191,6 +215,8 @@ class TextTrained(TrainedRepair):
     def _check_settings(self) -> None:
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
+        if self.autocast is not None and self.autocast not in AUTOCAST:
+            raise unknown_name("autocast", self.autocast, AUTOCAST)
         check_numbers(
             self.name,
             above_zero=self._above_zero(),
@@ -214,10 +240,8 @@ def compared(model: ModelAccess, cut: Intervention, first: int) -> tuple[int, ..
 
 
 def _check_model(name: str, model: ModelAccess, cut: Intervention) -> None:
-    what, without = (
-        quantised(model),
-        "use a repair that needs no training on text, such as method='relative_ghost'",
-    )
+    what = quantised(model)
+    without = "use a repair that needs no training on text, such as method='relative_ghost'"
     if model.kind != "TransformerBridge":
         what = f"it is a {model.kind}, whose weights lie otherwise"
     elif model.processed:
