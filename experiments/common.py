@@ -82,7 +82,8 @@ def begin(
 
     Args:
         description: The script's docstring.
-        settings: Its module of settings; `QUICK` there has those of a quick check.
+        settings: Its module of settings; `QUICK` there has those of a quick check, and `DTYPE`, if there is one, the
+            number format of the model.
         folder: The experiment's folder, where results go unless told otherwise.
         argv: The command line; that of the process by default.
         asks: Whether other questions can be given; a file of them has the settings `ON_FILES`, and a folder of its own
@@ -114,7 +115,7 @@ def begin(
     own = SimpleNamespace(**{**given, **(settings.QUICK if args.quick else {})})
     out = args.out or (Path(f"runs/experiment-{folder.name}-quick") if args.quick else folder)
     out.mkdir(parents=True, exist_ok=True)
-    model = dp.load(args.model or ("tiny-llama" if args.quick else None))
+    model = dp.load(args.model or ("tiny-llama" if args.quick else None), dtype=given.get("DTYPE", "auto"))
     return Job(model, own, out, args.quick, time.monotonic(), resumed=(out / "store").exists())
 
 

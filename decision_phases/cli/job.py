@@ -77,20 +77,18 @@ def do(
         InputError: If something given cannot be used.
         KeyboardInterrupt: On Ctrl-C, saying what was kept and how to continue.
     """
-    from decision_phases.store import new_folder, resume_folder
+    from decision_phases.store import new_folder
     from decision_phases.studies import run_study
 
     if job is None:
         job = partial(run_study, settings=settings)
     given = ctx.params
     resume = bool(given["resume"])
-    made = not resume and (out is None or not out.exists())
-    with _cleared(resume_folder(out) if resume else out and new_folder(out, ""), made=made) as early:
+    with set_aside(out, resume=resume) as early:
         check_settings(settings)
         model = load_model(given)
         check_model(model, settings)
-        with _cleared(early or new_folder(None, model.name), made=made) as folder:
-            assert folder is not None
+        with _cleared(early or new_folder(None, model.name), made=early is None) as folder:
             try:
                 with spread(model, given):
                     job(
@@ -143,12 +141,38 @@ def illustrate(folder: Path) -> None:
 
 
 @contextmanager
-def _cleared(folder: Path | None, *, made: bool) -> Iterator[Path | None]:
+def set_aside(out: Path | None, *, resume: bool) -> Iterator[Path | None]:
+    """Look at the folder of a job before anything is loaded or run.
+
+    Args:
+        out: The folder; None for one whose name is not known yet, or with `resume` for the newest under `runs/`.
+        resume: Whether a job in it is continued.
+
+    Yields:
+        The folder, if its name is known; it goes again if it is new and nothing is written into it.
+
+    Raises:
+        InputError: If it holds something else, cannot be made, or has no job to continue.
+    """
+    from decision_phases.store import new_folder, resume_folder
+
+    if resume:
+        yield resume_folder(out)
+    elif out is None:
+        yield None
+    else:
+        made = not out.exists()
+        with _cleared(new_folder(out, ""), made=made) as folder:
+            yield folder
+
+
+@contextmanager
+def _cleared(folder: Path, *, made: bool) -> Iterator[Path]:
     """A folder that, if it was made here, goes again if nothing was written into it."""
     try:
         yield folder
     finally:
-        if made and folder is not None and folder.is_dir() and not any(folder.iterdir()):
+        if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 

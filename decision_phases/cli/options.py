@@ -226,14 +226,16 @@ cutting = together(
     )
 )
 
+sparsify = setting(
+    "--sparsify",
+    "sparsify",
+    metavar="METHOD:AMOUNT",
+    help="Set weights of the blocks to zero throughout: magnitude, wanda or sparsegpt, and a share or a pattern, as in "
+    "wanda:0.5 or magnitude:2:4.",
+)
+
 sparsity = together(
-    setting(
-        "--sparsify",
-        "sparsify",
-        metavar="METHOD:AMOUNT",
-        help="Set weights of the blocks to zero throughout: magnitude, wanda or sparsegpt, and a share or a pattern, "
-        "as in wanda:0.5 or magnitude:2:4.",
-    ),
+    sparsify,
     setting(
         "--texts",
         "texts",

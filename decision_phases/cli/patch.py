@@ -10,7 +10,7 @@ import click
 
 from decision_phases.cli import options
 from decision_phases.cli.arguments import cut_from, names_in
-from decision_phases.cli.job import load_model, spread
+from decision_phases.cli.job import load_model, set_aside, spread
 
 
 @click.command(short_help="Put activations of one prompt into another, and see what carries the answer.")
@@ -115,29 +115,30 @@ def patch(ctx: click.Context, /, **given: Any) -> None:
         check_position(position)
     every = find(given["questions"])
     limit = len(every) if given["limit"] == "all" else min(given["limit"], len(every))
-    model = load_model(given)
-    cut.validate(n_layers=model.n_layers, n_heads=model.n_heads, sites=model.sites)
-    with spread(model, given):
-        folder, *found = run_patching(
-            model,
-            every.limit(limit, given["seed"]),
-            kind=given["kind"],
-            sites=names_in(given["sites"]),
-            positions=positions,
-            direction=given["direction"],
-            under=cut,
-            most=given["most"],
-            least=given["least"],
-            seed=given["seed"],
-            out=given["out"],
-            resume=given["resume"],
-            command=ctx.obj,
-            progress=not given["no_progress"] and sys.stderr.isatty(),
-            **({"scoring": given["scoring"]} if given["scoring"] is not None else {}),
-            template=given["template"],
-            show_options=given["show_options"],
-            shots=given["shots"],
-        )
+    with set_aside(given["out"], resume=given["resume"]) as out:
+        model = load_model(given)
+        cut.validate(n_layers=model.n_layers, n_heads=model.n_heads, sites=model.sites)
+        with spread(model, given):
+            folder, *found = run_patching(
+                model,
+                every.limit(limit, given["seed"]),
+                kind=given["kind"],
+                sites=names_in(given["sites"]),
+                positions=positions,
+                direction=given["direction"],
+                under=cut,
+                most=given["most"],
+                least=given["least"],
+                seed=given["seed"],
+                out=out,
+                resume=given["resume"],
+                command=ctx.obj,
+                progress=not given["no_progress"] and sys.stderr.isatty(),
+                **({"scoring": given["scoring"]} if given["scoring"] is not None else {}),
+                template=given["template"],
+                show_options=given["show_options"],
+                shots=given["shots"],
+            )
     for result in found:
         click.echo(f"{result}\n")
     click.echo(f"folder  {folder}\nfigure  {folder / 'figures' / 'sweep.png'}")

@@ -12,10 +12,10 @@ import click
 
 from decision_phases.cli import options
 from decision_phases.cli.arguments import cut_from, names_in
-from decision_phases.cli.job import load_model, spread
+from decision_phases.cli.job import load_model, set_aside, spread
 
 if TYPE_CHECKING:  # help should not wait for torch
-    from decision_phases.repairs import Repair
+    from decision_phases.repairs.compare import Method
 
 #: Option → the setting of a repair that it gives.
 _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank", "autocast": "--autocast"}
@@ -24,18 +24,19 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank", "autocast": "
 @click.command(short_help="Make up for removed parts by maps or by training, and see what that gives back.")
 @options.model
 @options.cutting
+@options.sparsify
 @click.option(
     "--method",
     default="all",
     show_default=True,
     metavar="NAME,NAME",
-    help="Repairs, as listed above; several with commas, or all: those that take seconds, none of the last.",
+    help="Methods, as listed above; several with commas, or all: of repairs of a cut those that take seconds.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Steps of training, for bottleneck, patch_distil and lora.  [default: as listed above]",
+    help="Steps of training, for what is trained.  [default: as listed above]",
 )
 @click.option(
     "--lr",
@@ -48,7 +49,8 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank", "autocast": "
     "--rank",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Directions of a matrix that lora can change.  [default: 8]",
+    help="Directions of a matrix that lora can change, or of a head that a lost component lies in.  [default: 8; of a "
+    "head 10]",
 )
 @click.option(
     "--autocast",
@@ -61,7 +63,8 @@ _TRAINING = {"steps": "--steps", "rate": "--lr", "rank": "--rank", "autocast": "
     default="pydoc",
     show_default=True,
     metavar="NAME|FILE",
-    help="One half of these fits, the other measures perplexity: pydoc, self (sampled from the model), or a file.",
+    help="One half of these fits and calibrates, the other measures perplexity: pydoc, self (sampled from the model), "
+    "or a file.",
 )
 @click.option(
     "--windows",
@@ -129,52 +132,85 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
     lora_lens          the same, and to keep what the logit lens says at every layer
 
     \b
+    With --sparsify, for the weights that it sets to zero; a cut that is given besides stays as it is:
+    lost_components     adds to the outputs of heads the mean of what they lost (RestoreLCC)
+    learned_components  the same, then trained (100 steps of 8 windows)
+
+    \b
     Examples:
       decision-phases repair --skip 10-12
       decision-phases repair --skip 10-12,20 --method ghost,linear_patch --limit all
       decision-phases repair --skip 10-12 --method relative_ghost,lora_distil --windows 800 --steps 400
       decision-phases repair --skip-attention 5,8 --skip-mlp 20 --texts mine.txt --out runs/repaired
+      decision-phases repair --sparsify wanda:0.5 --method lost_components
 
     The folder holds repairs.json, repairs.parquet, figures/repairs.png, manifest.json, and what was fitted in
     fitted/<method>/, for dp.Intervention.load. `decision-phases export --maps` writes a repaired model.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     cut = cut_from(given)
-    if not cut:
-        raise click.UsageError("nothing is removed: give --skip, --skip-attention or --skip-mlp.", ctx)
-    from decision_phases.repairs import MAPS, find_repair
+    sparsity = given["sparsify"]
+    if not cut and sparsity is None:
+        raise click.UsageError(
+            "nothing is removed: give --skip, --skip-attention, --skip-mlp or --sparsify.", ctx
+        )
+    from decision_phases.pruning.sparsity import find_sparsity, sparsify
+    from decision_phases.repairs import COMPENSATIONS, MAPS
     from decision_phases.studies.repairing import run_repairs
     from decision_phases.tasks import questions as find
 
-    names = MAPS if method == "all" else names_in(method)
-    methods = trained_as([find_repair(name) for name in names], given)
+    if sparsity is not None:
+        find_sparsity(sparsity)
+    names = names_in(method) if method != "all" else MAPS if sparsity is None else tuple(COMPENSATIONS)
+    methods = trained_as([_found(name, sparse=sparsity is not None) for name in names], given)
     every = find(given["questions"])
     limit = len(every) if given["limit"] == "all" else min(given["limit"], len(every))
-    model = load_model(given)
-    with spread(model, given):
-        folder, found = run_repairs(
-            model,
-            cut,
-            every.limit(limit, given["seed"]),
-            methods=methods,
-            texts=given["texts"],
-            window=given["window"],
-            limit=given["windows"],
-            sequential=not given["on_intact"],
-            seed=given["seed"],
-            out=given["out"],
-            resume=given["resume"],
-            command=ctx.obj,
-            progress=not given["no_progress"] and sys.stderr.isatty(),
-            scoring=given["scoring"],
-            template=given["template"],
-            show_options=given["show_options"],
-            shots=given["shots"],
-        )
+    with set_aside(given["out"], resume=given["resume"]) as out:
+        model = load_model(given)
+        shown = not given["no_progress"] and sys.stderr.isatty()
+        if sparsity is not None:
+            cut = cut + sparsify(
+                model, sparsity, texts=given["texts"], under=cut, seed=given["seed"], progress=shown
+            )
+        with spread(model, given):
+            folder, found = run_repairs(
+                model,
+                cut,
+                every.limit(limit, given["seed"]),
+                methods=methods,
+                texts=given["texts"],
+                window=given["window"],
+                limit=given["windows"],
+                sequential=not given["on_intact"],
+                seed=given["seed"],
+                out=out,
+                resume=given["resume"],
+                command=ctx.obj,
+                progress=shown,
+                scoring=given["scoring"],
+                template=given["template"],
+                show_options=given["show_options"],
+                shots=given["shots"],
+            )
     click.echo(f"{found}\n\nfolder  {folder}\nfigure  {folder / 'figures' / 'repairs.png'}")
 
 
-def trained_as(repairs: list[Repair], given: Mapping[str, Any]) -> list[Repair]:
-    """Give repairs the settings of training that were typed.
+def _found(name: str, *, sparse: bool) -> Method:
+    """A method by its name; refuses one that is for the other kind of removal."""
+    from decision_phases.repairs import COMPENSATIONS, REPAIRS, find_repair
+
+    if sparse and name in REPAIRS:
+        msg = (
+            f"{name} puts something in the place of removed parts; with --sparsify give {' or '.join(COMPENSATIONS)}, "
+            "which make up for weights that are set to zero"
+        )
+        raise click.UsageError(msg)
+    if not sparse and name in COMPENSATIONS:
+        raise click.UsageError(f"{name} makes up for weights that are set to zero; give --sparsify too.")
+    return COMPENSATIONS[name] if sparse and name in COMPENSATIONS else find_repair(name)
+
+
+def trained_as(repairs: list[Method], given: Mapping[str, Any]) -> list[Method]:
+    """Give methods the settings of training that were typed.
 
     Args:
         repairs: The repairs.

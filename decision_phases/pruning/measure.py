@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from decision_phases.engine import evaluate
+from decision_phases.engine.observers import AnyObserver
 from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention
 from decision_phases.pruning.criteria.units import Cut, removal
@@ -17,6 +19,7 @@ from decision_phases.pruning.setting import Setting
 from decision_phases.pruning.step import Step
 from decision_phases.pruning.timing import Cost, measure_costs
 from decision_phases.readout import DecisionObserver, Decisions, StateObserver, find_phases
+from decision_phases.readout.decisions import Final
 from decision_phases.readout.observe import FinalObserver
 from decision_phases.readout.similarity import alignment, decision_similarity
 
@@ -35,20 +38,21 @@ def measure(setting: Setting, name: str, chosen: Chosen, *, progress: bool) -> t
     """
     rows = [(seed, cut) for seed, cuts in chosen.cuts.items() for cut in cuts]
     variants = [removal(cut) for _, cut in rows]
+    look: AnyObserver = DecisionObserver() if setting.every_layer else FinalObserver()
     runs = evaluate(
         setting.model,
         setting.evaluation,
         variants,
-        [DecisionObserver(), StateObserver()],
+        [look, StateObserver()],
         store=setting.store,
         progress=progress,
     )
     row = _describer(setting, nested=chosen.nested)
     steps = [row(name, seed, (), setting.intact, setting.states, None) for seed in chosen.cuts]
     for (seed, cut), run in zip(rows, runs, strict=True):
-        step = row(name, seed, cut, run["decisions"], run["states"], chosen.values.get(cut))
+        step = row(name, seed, cut, run[look.name], run["states"], chosen.values.get(cut))
         steps.append(replace(step, screening=chosen.screenings.get(cut)))
-        setting.measuring.tell(setting.evaluation, FinalObserver(), run.variant, run["decisions"].final)
+        setting.measuring.tell(setting.evaluation, FinalObserver(), run.variant, _end(run[look.name]))
     ordered = sorted(steps, key=lambda step: (-1 if step.seed is None else step.seed, step.step))
     return _with_more(setting, ordered, progress=progress)
 
@@ -82,13 +86,12 @@ def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
         name: str,
         seed: int | None,
         cut: Cut,
-        decisions: Decisions,
+        found: Decisions | Final,
         states: np.ndarray,
         value: float | None,
     ) -> Step:
-        phases = find_phases(decisions, seed=setting.seed, n_boot=500, n_perm=1000)
-        similar = decision_similarity(decisions.final.scores[:, None], intact)
-        shared = decisions.encoded.shared_identities() is not None
+        end = _end(found)
+        similar = decision_similarity(end.scores[:, None], intact)
         return Step(
             strategy=name,
             step=len(cut),
@@ -97,23 +100,45 @@ def _describer(setting: Setting, *, nested: bool) -> Callable[..., Step]:
             parts=tuple(unit.part for unit in cut),
             parameters=setting.n_parameters(cut),
             seed=seed,
-            margin=float(decisions.final.margin.mean()),
-            accuracy=decisions.final.accuracy,
-            margin_by_layer=decisions.margin.mean(axis=0),
-            accuracy_by_layer=decisions.accuracy,
-            transition=phases.transition,
-            transition_ci=phases.ci,
-            outcome=phases.outcome,
+            margin=float(end.margin.mean()),
+            accuracy=end.accuracy,
             cka=_cka(states, setting.states, setting.seed),
             decision_similarity=float(similar.divergence[0, 0]),
             decision_agreement=float(similar.agreement[0, 0]),
             search_value=value,
-            correct=decisions.final.correct,
-            margins=decisions.final.margin,
-            option_frequency=_frequency(decisions) if shared else None,
+            correct=end.correct,
+            margins=end.margin,
+            **_by_layer(setting, found),
         )
 
     return describe
+
+
+def _end(found: Decisions | Final) -> Final:
+    return found.final if isinstance(found, Decisions) else found
+
+
+def _by_layer(setting: Setting, found: Decisions | Final) -> dict[str, Any]:
+    """What is read on the way; nothing where only the end was."""
+    if not isinstance(found, Decisions):
+        unread = np.full(setting.model.n_layers, np.nan)
+        return {
+            "margin_by_layer": unread,
+            "accuracy_by_layer": unread,
+            "transition": None,
+            "transition_ci": None,
+            "outcome": "not read",
+        }
+    phases = find_phases(found, seed=setting.seed, n_boot=500, n_perm=1000)
+    shared = found.encoded.shared_identities() is not None
+    return {
+        "margin_by_layer": found.margin.mean(axis=0),
+        "accuracy_by_layer": found.accuracy,
+        "transition": phases.transition,
+        "transition_ci": phases.ci,
+        "outcome": phases.outcome,
+        "option_frequency": _frequency(found) if shared else None,
+    }
 
 
 def _cka(states: np.ndarray, intact: np.ndarray, seed: int) -> dict[str, float]:

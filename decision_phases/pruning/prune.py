@@ -90,6 +90,7 @@ def prune(
     limit: int | None = 64,
     store: Store = None,
     screen: str | None = None,
+    every_layer: bool = True,
     progress: bool = False,
     **settings: Any,
 ) -> Curves:
@@ -130,6 +131,9 @@ def prune(
         store: A store or its folder, where every evaluated cut is kept and found again.
         screen: "bfloat16" or "float16": greedy searches look at all candidates in it and confirm in the model's own
             precision those that its errors leave open; `notes` say how many and with what chance of another choice.
+        every_layer: Read every cut at all of its layers. Without, only what it says in the end: margins, accuracy, CKA
+            and agreement, but no transition and no Option Frequency. In cloze scorings, where every token of every
+            option has to be unembedded at every layer, a step then takes a fraction of the time.
         progress: Show bars.
         **settings: Of `tasks.encode_questions`.
 
@@ -194,6 +198,7 @@ def prune(
             limit=limit,
             known=known,
             savings=savings,
+            every_layer=every_layer,
         )
         savings = setting.savings
         done = [step for name in names for step in prune_one(setting, name, progress=progress)]

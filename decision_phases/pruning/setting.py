@@ -58,6 +58,7 @@ class Setting:
         window: Tokens in a window of the texts.
         limit: At most this many windows choose, and as many others measure; None for all.
         savings: What every unit saves of a forward pass, if the budget is one of time or memory.
+        every_layer: Whether cuts are read at every layer, or at their end alone.
         refused: Strategy → why it gave no cut although it could run, filled as strategies run.
     """
 
@@ -83,6 +84,7 @@ class Setting:
     window: int = 128
     limit: int | None = 64
     savings: Savings | None = None
+    every_layer: bool = True
     refused: dict[str, str] = field(default_factory=dict, repr=False)
 
     def scope(self, strategy: Strategy) -> tuple[int, ...]:
@@ -235,7 +237,8 @@ def make_setting(
         parts: What will be removed, names in `PARTS`.
         timing: How forward passes are timed, if they are; they always are under a budget of time or memory.
         savings: What every unit saves, if that was measured already.
-        **more: `objective`, `width`, `evaluate`, `window`, `limit` and `known` of the setting.
+        **more: `objective`, `width`, `evaluate`, `window`, `limit`, `every_layer` and `known` of the
+            setting.
 
     Returns:
         The setting.

@@ -39,7 +39,8 @@ class Step:
         accuracy_by_layer: Accuracy at every layer, NaN where removed.
         transition: Transition layer of the pruned model, None if there is none.
         transition_ci: Its interval.
-        outcome: "transition", "no transition" or "not located".
+        outcome: "transition", "no transition" or "not located"; "not read" where only the end was, and then what is by
+            layer is NaN.
         cka: Debiased linear CKA of the last residual with the intact model's, with a row-shuffled null.
         decision_similarity: 1 − JSD / log 2 of the final option probabilities with the intact model's, mean.
         decision_agreement: Share of questions with the same final choice as the intact model.

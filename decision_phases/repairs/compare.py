@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,15 +22,15 @@ from decision_phases.repairs.components import (
     find_compensation,
 )
 from decision_phases.repairs.contract import Repair, Task
-from decision_phases.repairs.dispatch import fit_all
+from decision_phases.repairs.dispatch import check_all, fit_all
 from decision_phases.repairs.places import places_of
 from decision_phases.repairs.registry import MAPS, find_repair
 from decision_phases.repairs.repair import Texts, check_draw, folder_of, source_of
 from decision_phases.repairs.result import FittedRepair
 from decision_phases.tasks import EncodedQuestions
 
-Methods: TypeAlias = Sequence[str | Repair | Compensation] | None
-Fitting: TypeAlias = Callable[[Task], tuple[FittedRepair, ...]]
+Method: TypeAlias = Repair | Compensation
+Methods: TypeAlias = Sequence[str | Method] | None
 
 
 def compare_repairs(
@@ -92,8 +92,8 @@ def compare_repairs(
     check_draw(held_out=held_out)
     folder = folder_of(checkpoint)
     access = as_model(model)
-    changes_weights = any(edit.op == "weights" for edit in cut)
-    names, fit = (_compensations if changes_weights else _maps)(access, cut, methods)
+    asked = methods_for(access, cut, methods)
+    names = [how.name for how in asked]
     if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
         msg = (
             f"the repairs are named {names}; give at least one, each with its own name, and neither 'intact' nor "
@@ -108,7 +108,7 @@ def compare_repairs(
         raise InputError(msg)
     source = source_of(access, whole, window=window, limit=limit, seed=seed)
     known = as_store(store)
-    fitted = fit(Task(access, cut, source, Intervention(), sequential, seed, folder, progress))
+    fitted = _fitted(Task(access, cut, source, Intervention(), sequential, seed, folder, progress), asked)
     variants = [Intervention(), cut, *(cut + maps for maps in fitted)]
     runs = evaluate(access, encoded, variants, [DecisionObserver()], store=known, progress=progress)
     decisions = [run["decisions"] for run in runs]
@@ -155,25 +155,52 @@ def check_enough(questions: EncodedQuestions) -> None:
         raise InputError(msg)
 
 
-def _maps(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:
-    """Names of what makes up for a cut, and what fits it."""
-    places = places_of(model, cut)
-    asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
-    return [one.name for one in asked], lambda task: fit_all(task, places, asked)
+def methods_for(model: ModelAccess, cut: Intervention, methods: Methods = None) -> list[Method]:
+    """Find what makes up for a cut, or for changed weights.
 
+    Args:
+        model: The model.
+        cut: The cut; if it changes weights, only that is made up for.
+        methods: As in `compare_repairs`.
 
-def _compensations(model: ModelAccess, cut: Intervention, methods: Methods) -> tuple[list[str], Fitting]:
-    """Names of what makes up for changed weights, and what fits it."""
+    Returns:
+        The methods, in the order given.
+
+    Raises:
+        InputError: If one is not known, or cannot make up for this.
+    """
+    if not any(edit.op == "weights" for edit in cut):
+        places_of(model, cut)
+        return [find_repair(method) for method in (MAPS if methods is None else methods)]
     asked = [find_compensation(method) for method in (COMPENSATIONS if methods is None else methods)]
     for how in asked:
         check_compensable(model, cut, how)
+    return [*asked]
 
-    def fit(task: Task) -> tuple[FittedRepair, ...]:
-        for how in asked:
+
+def check_methods(task: Task, methods: Sequence[Method]) -> None:
+    """Refuse what one of the methods cannot do, before anything runs.
+
+    Args:
+        task: What is asked.
+        methods: What `methods_for` found.
+
+    Raises:
+        InputError: Naming what is missing.
+        MissingPackageError: If a package is.
+    """
+    check_all(task, [how for how in methods if not isinstance(how, Compensation)])
+    for how in methods:
+        if isinstance(how, Compensation):
             how.check_checkpoint(task)
-        return tuple(compensate(task, how) for how in asked)
 
-    return [one.name for one in asked], fit
+
+def _fitted(task: Task, methods: Sequence[Method]) -> tuple[FittedRepair, ...]:
+    check_methods(task, methods)
+    repairs = [how for how in methods if not isinstance(how, Compensation)]
+    if repairs:
+        return fit_all(task, places_of(task.model, task.cut), repairs)
+    return tuple(compensate(task, how) for how in methods if isinstance(how, Compensation))
 
 
 def _row(

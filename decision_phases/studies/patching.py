@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from decision_phases.circuits import (
     CausalTransition,
@@ -22,7 +19,8 @@ from decision_phases.circuits.cells import cells_of
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
-from decision_phases.store import Manifest, ResultStore, new_folder, resume_folder, write_json, write_table
+from decision_phases.store import ResultStore, write_json, write_table
+from decision_phases.studies.keeping import kept_folder
 from decision_phases.tasks import QuestionSet
 
 
@@ -72,40 +70,24 @@ def run_patching(
     Raises:
         InputError: If something does not fit, or pairs are too few or not testable, before anything is patched.
     """
-    began = time.monotonic()
     cells_of(model, under, sites, None, positions)
     found = pairs(model, questions, kind=kind, limit=most, least=least, seed=seed, **wording)
     clean, corrupted = found.sides
     for position in positions:
         found.check_position(position)
-    manifest = Manifest.begin(
-        {
-            "job": "patch",
-            "kind": kind,
-            "clean": clean.key,
-            "corrupted": corrupted.key,
-            "sites": list(sites),
-            "positions": list(positions),
-            "direction": direction,
-            "under": str(under),
-            "under_key": under.key,
-            "seed": seed,
-            "model": model.name,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "backend": model.kind,
-        },
-        model.fingerprint,
-        questions.content_hash,
-        seed=seed,
-        threads=torch.get_num_threads(),
-    )
-    folder = resume_folder(out) if resume else new_folder(out, model.name)
-    if resume:
-        manifest = manifest.check_resumes(folder)
-    manifest.write(folder)
-    complete = False
-    try:
+    arguments = {
+        "job": "patch",
+        "kind": kind,
+        "clean": clean.key,
+        "corrupted": corrupted.key,
+        "sites": list(sites),
+        "positions": list(positions),
+        "direction": direction,
+        "under": str(under),
+        "under_key": under.key,
+        "seed": seed,
+    }
+    with kept_folder(model, arguments, questions.content_hash, seed=seed, out=out, resume=resume) as folder:
         with closing(ResultStore(folder / "results")) as store:
             sweep = patch_sweep(
                 model, found, sites=sites, positions=positions, direction=direction, under=under, seed=seed,
@@ -113,9 +95,6 @@ def run_patching(
             )  # fmt: skip
             moved = causal_transition(model, found, under=under, seed=seed, store=store, progress=progress)
         _keep(folder, found, sweep, moved, command)
-        complete = True
-    finally:
-        manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
     return folder, found, sweep, moved
 
 

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.interventions import Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.plots import save_figure
 from decision_phases.readout import ask
-from decision_phases.repairs import RepairComparison, compare_repairs, find_repair, places_of
-from decision_phases.repairs.compare import check_enough
-from decision_phases.repairs.contract import Repair, Task
-from decision_phases.repairs.dispatch import check_all
+from decision_phases.repairs import RepairComparison, compare_repairs
+from decision_phases.repairs.compare import Methods, check_enough, check_methods, methods_for
+from decision_phases.repairs.contract import Task
 from decision_phases.repairs.repair import source_of
-from decision_phases.store import (
-    Manifest,
-    ResultStore,
-    new_folder,
-    resume_folder,
-    to_continue,
-    write_json,
-    write_table,
-)
+from decision_phases.store import ResultStore, to_continue, write_json, write_table
+from decision_phases.studies.keeping import kept_folder
 from decision_phases.tasks import QuestionSet
 
 
@@ -37,7 +25,7 @@ def run_repairs(
     cut: Intervention,
     questions: QuestionSet,
     *,
-    methods: Sequence[str | Repair],
+    methods: Methods = None,
     texts: str = "pydoc",
     window: int = 128,
     limit: int | None = 128,
@@ -58,9 +46,9 @@ def run_repairs(
 
     Args:
         model: The model.
-        cut: The cut.
+        cut: The cut, or changed weights.
         questions: What measures.
-        methods: Repairs, or their names.
+        methods: As in `compare_repairs`.
         texts: A name or a file.
         window: As in `compare_repairs`.
         limit: As in `compare_repairs`.
@@ -80,55 +68,36 @@ def run_repairs(
         InputError: If something does not fit, before anything runs.
         KeyboardInterrupt: On Ctrl-C, saying how to continue.
     """
-    began = time.monotonic()
-    places_of(model, cut)
-    repairs = [find_repair(name) for name in methods]
+    asked = methods_for(model, cut, methods)
     encoded = ask(model, questions, seed=seed, **wording)
     check_enough(encoded)
     whole = read_texts(texts, model=model)
     source = source_of(model, whole, window=window, limit=limit, seed=seed)
-    check_all(Task(model, cut, source, seed=seed), repairs)
-    manifest = Manifest.begin(
-        {
-            "job": "repair",
-            "cut": str(cut),
-            "cut_key": cut.key,
-            "methods": [repr(repair) for repair in repairs],
-            "questions": encoded.key,
-            "texts": whole.content_hash,
-            "window": window,
-            "limit": limit,
-            "held_out": held_out,
-            "sequential": sequential,
-            "seed": seed,
-            "model": model.name,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "backend": model.kind,
-        },
-        model.fingerprint,
-        questions.content_hash,
-        seed=seed,
-        threads=torch.get_num_threads(),
-    )
-    folder = resume_folder(out) if resume else new_folder(out, model.name)
-    if resume:
-        manifest = manifest.check_resumes(folder)
-    manifest.write(folder)
-    complete = False
-    try:
-        with closing(ResultStore(folder / "results")) as store:
-            found = compare_repairs(
-                model, cut, methods=repairs, questions=encoded, texts=whole, window=window, limit=limit,
-                held_out=held_out, sequential=sequential, seed=seed, store=store,
-                checkpoint=folder / "training", progress=progress,
-            )  # fmt: skip
+    check_methods(Task(model, cut, source, seed=seed), asked)
+    arguments = {
+        "job": "repair",
+        "cut": str(cut),
+        "cut_key": cut.key,
+        "methods": [repr(how) for how in asked],
+        "questions": encoded.key,
+        "texts": whole.content_hash,
+        "window": window,
+        "limit": limit,
+        "held_out": held_out,
+        "sequential": sequential,
+        "seed": seed,
+    }
+    with kept_folder(model, arguments, questions.content_hash, seed=seed, out=out, resume=resume) as folder:
+        try:
+            with closing(ResultStore(folder / "results")) as store:
+                found = compare_repairs(
+                    model, cut, methods=asked, questions=encoded, texts=whole, window=window, limit=limit,
+                    held_out=held_out, sequential=sequential, seed=seed, store=store,
+                    checkpoint=folder / "training", progress=progress,
+                )  # fmt: skip
+        except KeyboardInterrupt as stopped:
+            raise KeyboardInterrupt(_how_to_continue(str(stopped), command, folder)) from None
         _keep(folder, found, command)
-        complete = True
-    except KeyboardInterrupt as stopped:
-        raise KeyboardInterrupt(_how_to_continue(str(stopped), command, folder)) from None
-    finally:
-        manifest.after(manifest.seconds + time.monotonic() - began, complete=complete).write(folder)
     return folder, found
 
 

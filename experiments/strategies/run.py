@@ -71,8 +71,8 @@ def prune(job: Job) -> dp.Curves:
     up_to = min(max(1, round(s.UP_TO * model.n_layers)), model.n_layers - 2)
     return dp.prune(
         model, chosen, by=(*s.BLOCKS, *s.SUBLAYERS), up_to=up_to, split=s.N_SEARCH / (s.N_SEARCH + s.N_EVALUATION),
-        draws=s.DRAWS, texts=s.TEXTS, window=s.WINDOW, limit=s.WINDOWS, seed=s.SEED, screen=s.SCREEN,
-        store=job.store, progress=not job.quick,
+        draws=s.DRAWS, texts=s.TEXTS, window=s.WINDOW, limit=s.WINDOWS, seed=s.SEED, store=job.store,
+        every_layer=s.EVERY_LAYER, progress=not job.quick,
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ N_SEARCH = 64  # choose
 N_EVALUATION = 200  # measure
 UP_TO = 0.5  # share of the blocks that is removed at most
 DRAWS = 5  # random orders
-SCREEN = None  # number format in which a greedy search looks at all candidates; None for that of the model
+EVERY_LAYER = True  # read cuts at all layers, not only at the end
+DTYPE = "auto"  # number format of the model, as for dp.load
 BLOCKS = (
     "margin", "accuracy", "sleb", "within_silent", "within_decisive", "angular", "block_influence", "perplexity",
     "taylor", "magnitude", "activation_magnitude", "gradient_norm", "cka", "kl", "shapley", "trajectory",
@@ -19,9 +20,16 @@ BLOCKS = (
 SUBLAYERS = ("cosine_attention", "cosine_mlp", "cosine_joint")  # each beside random cuts of its own kind
 REFERENCE = "margin"  # what every other strategy is compared with
 
-# A file of questions whose options have several tokens costs about five times as much a question. Greedy searches look at
-# all candidates in bfloat16, and confirm in float32 those that may be the best.
-ON_FILES = {"N_SEARCH": 32, "N_EVALUATION": 96, "DRAWS": 3, "SUBLAYERS": (), "SCREEN": "bfloat16"}
+# A file of questions whose options have several tokens costs more: each of these tokens is unembedded. Cuts are read at
+# their end alone, in bfloat16.
+ON_FILES = {
+    "N_SEARCH": 32,
+    "N_EVALUATION": 96,
+    "DRAWS": 3,
+    "SUBLAYERS": (),
+    "DTYPE": "bfloat16",
+    "EVERY_LAYER": False,
+}
 
 # The same on a small random model, as a check that the scripts still work.
 QUICK = {"N_SEARCH": 8, "N_EVALUATION": 10, "WINDOW": 24, "WINDOWS": 4, "UP_TO": 0.35, "DRAWS": 1,

@@ -1,6 +1,6 @@
 """What does training the blocks around a cut give back, and does it matter what is distilled: the answer or the way to it?
 
-    uv run python experiments/trained_repairs/run.py             # about 1.5 hours on 2 cores; continues where it stopped
+    uv run python experiments/trained_repairs/run.py             # about 1 hour on 2 cores with bfloat16; continues where it stopped
     uv run python experiments/trained_repairs/run.py --quick     # a small random model, as a check, under a minute
 
 Writes results.json, repairs.csv, pooled.csv, differences.csv, losses.csv, figure.png and README.md beside this file (or to

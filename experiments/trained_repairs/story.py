@@ -45,7 +45,7 @@ def tell(r: dict[str, Any]) -> str:
         "intact model's predictions, `lora_trajectory` on these and on its stream at every surviving layer, `lora_lens` on these "
         "and on what the logit lens says at every surviving layer. `patch_distil` trains "
         "the maps of `linear_patch` alone, as many steps, on the intact model's predictions. Each was trained "
-        f"{len(s['SEEDS'])} times; values are means over these, question by question. Intervals (95%) are over questions or "
+        f"{len(s['SEEDS'])} times{_multiplying(s)}; values are means over these, question by question. Intervals (95%) are over questions or "
         "texts, and conditional on the cut and on these trainings.",
         "![what comes back, and the margins on the way through the layers](figure.png)",
         _pooled(r),
@@ -55,6 +55,15 @@ def tell(r: dict[str, Any]) -> str:
         _each(r),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _multiplying(s: dict[str, Any]) -> str:
+    formats = {s[kind].get("autocast") for kind in ("LORA", "PATCH")} - {None}
+    return (
+        f", matrices multiplied in {', '.join(sorted(formats))} (everything else in float32)"
+        if formats
+        else ""
+    )
 
 
 def _pooled(r: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 import json
 import shlex
 
+import pytest
+
 from decision_phases.interventions import Intervention, skip
 
 SMALL = ("--model", "tiny-llama", "--limit", 20, "--windows", 8, "--window", 32, "--threads", 1)
@@ -35,6 +37,44 @@ def test_what_cannot_be_used_is_said_at_once(type_in):
     everything = type_in("repair", *SMALL, "--skip", "0-5")
     assert everything.exit_code == 2
     assert "leaves nothing" in everything.stderr
+
+
+def test_weights_set_to_zero_are_made_up_for(type_in, tmp_path):
+    sparse = ("--skip", 2, "--sparsify", "magnitude:0.5")
+    result = type_in("repair", *SMALL, *sparse, "--rank", 3, "--steps", 2, "--out", "out")
+    assert result.exit_code == 0, result.output
+    kept = json.loads((tmp_path / "out" / "repairs.json").read_text())
+    rows = {row["method"]: row for row in kept["rows"]}
+    assert list(rows) == ["intact", "nothing", "lost_components", "learned_components"]
+    assert kept["cut"].startswith("skip {2} + magnitude:0.5 {0, 1, 3..5}")
+    assert all("rank=3" in rows[name]["fit"]["settings"] for name in list(rows)[2:])
+    assert len(rows["learned_components"]["fit"]["losses"]) == 2
+    added = Intervention.load(tmp_path / "out" / "fitted" / "lost_components")
+    assert {(edit.op, edit.site) for edit in added} == {("add", "head_out")}
+
+
+def test_what_makes_up_for_one_thing_is_refused_for_another(type_in):
+    cut = type_in("repair", *SMALL, "--skip", 2, "--method", "lost_components")
+    assert cut.exit_code == 2
+    assert "lost_components makes up for weights that are set to zero; give --sparsify too" in cut.stderr
+    sparse = type_in("repair", *SMALL, "--sparsify", "wanda:0.5", "--method", "ghost")
+    assert sparse.exit_code == 2
+    assert "with --sparsify give lost_components or learned_components" in sparse.stderr
+    unknown = type_in("repair", *SMALL, "--sparsify", "wonder:0.5")
+    assert unknown.exit_code == 2
+    assert "did you mean 'wanda'" in unknown.stderr
+
+
+@pytest.mark.parametrize("job", [("repair", "--skip", 2), ("patch",), ("run",)])
+def test_a_folder_that_cannot_be_used_is_refused_before_a_model_is_loaded(
+    job, type_in, tmp_path, monkeypatch
+):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    monkeypatch.setattr("decision_phases.models.load", None)
+    result = type_in(*job, "--out", "taken")
+    assert result.exit_code == 2
+    assert "exists and is not empty" in result.stderr
 
 
 def test_training_has_its_options_and_goes_on_after_ctrl_c(type_in, tmp_path, monkeypatch):

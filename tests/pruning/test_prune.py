@@ -61,6 +61,31 @@ def test_protected_layers_are_never_removed(every, name):
         assert not {0, 5} & set(step.cut)
 
 
+def test_the_end_alone_can_be_read(planted, planted_set):
+    """The same cuts with the same ends; nothing is said of the layers on the way, which were not read."""
+    whole, end = (
+        prune(planted, planted_set, by=["margin", "trajectory"], up_to=2, draws=1, every_layer=every_layer)
+        for every_layer in (True, False)
+    )
+    assert len(whole.steps) == len(end.steps) == 4 * 3
+    for a, b in zip(whole.steps, end.steps, strict=True):
+        told, other = a.to_dict(), b.to_dict()
+        by_layer = {
+            name: other.pop(name) for name in ("margin_by_layer", "accuracy_by_layer", "option_frequency")
+        }
+        where = [other.pop(name) for name in ("transition", "transition_ci", "outcome")]
+        assert other == {name: told[name] for name in other}
+        np.testing.assert_array_equal(a.margins, b.margins)
+        if b.step:
+            assert where == [None, None, "not read"]
+            assert by_layer["option_frequency"] is None
+            assert by_layer["margin_by_layer"] == by_layer["accuracy_by_layer"] == [None] * 6
+        else:
+            assert where[2] == a.outcome == "transition"
+    assert end.by_step()["transition"].dropna().index.tolist() == [0, 3, 6, 9]
+    assert end.summary().equals(whole.summary())
+
+
 def test_protection_can_be_moved(planted, fresh):
     setting = make_setting(planted, fresh.search, fresh.evaluation, up_to=3, protect=[1, 2, 3], draws=3)
     for name in ("margin", "random", "deepest", "shallowest", "within_silent", "within_decisive"):
