@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from decision_phases.errors import InputError as InputError
     from decision_phases.errors import MissingPackageError as MissingPackageError
     from decision_phases.errors import ParityError as ParityError
+    from decision_phases.errors import StorageError as StorageError
     from decision_phases.exports import Exported as Exported
     from decision_phases.exports import export as export
     from decision_phases.hierarchy import TASK_FAMILIES as TASK_FAMILIES
@@ -133,7 +134,9 @@ _HOMES = {
         "circuit_faithfulness", "compare_circuits", "components_of", "find_circuit", "pairs", "patch_sweep", "restore",
     ),
     "decision_phases.engine": ("Generation", "applied", "evaluate", "generate", "texts", "workers"),
-    "decision_phases.errors": ("DecisionPhasesError", "InputError", "MissingPackageError", "ParityError"),
+    "decision_phases.errors": (
+        "DecisionPhasesError", "InputError", "MissingPackageError", "ParityError", "StorageError",
+    ),
     "decision_phases.hierarchy": (
         "TASK_FAMILIES", "FamilyScores", "GenerationDrift", "NoEffectWarning", "OpenDecisions", "SpaceComparison",
         "SpaceComparisons", "compare_spaces", "generation_drift", "read_open", "task_families",
@@ -227,6 +230,7 @@ __all__ = [
     "Sparsity",
     "SpecificationCurve",
     "Steering",
+    "StorageError",
     "TextSet",
     "Timing",
     "TunedLens",

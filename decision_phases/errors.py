@@ -22,6 +22,10 @@ class ParityError(DecisionPhasesError):
     """A model, loaded, does not compute what its reference computes."""
 
 
+class StorageError(DecisionPhasesError, OSError):
+    """A file cannot be written; what was written before is as it was."""
+
+
 class MissingPackageError(DecisionPhasesError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, StorageError
 from decision_phases.store.arrays import pack_arrays, read_told, unpack_arrays
 from decision_phases.store.files import read_json, replacing, write_json
 
@@ -224,9 +224,17 @@ class ResultStore:
     def _index(self, told: Mapping[str, Any], file: str, digest: str) -> bool:
         values = {**told, "file": file, "digest": digest, "written": _now()}
         names = ("study", "variant", "what", "scalars", "threads", "file", "digest", "written")
-        done = self._database.execute(
-            "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [values[name] for name in names]
-        )
+        try:
+            done = self._database.execute(
+                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [values[name] for name in names],
+            )
+        except sqlite3.OperationalError as error:
+            msg = (
+                f"{self.folder / _INDEX} cannot be written: {error}; make room for it, or close what else writes to "
+                "it. What was written before is as it was, and is found again"
+            )
+            raise StorageError(msg) from error
         return done.rowcount == 1
 
     def _put_aside(self, study: str, variant: str, file: str, why: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, StorageError
 from decision_phases.store import DamagedResultWarning, Packed, ResultStore
 from decision_phases.store.arrays import pack_arrays, read_told, unpack_arrays
 
@@ -127,6 +127,20 @@ def _write(folder, first):
     store = ResultStore(folder)
     for i in range(first, first + 30):
         put(store, f"cut {i}", Packed({"i": i}, {"scores": np.full(3, float(i))}))
+
+
+def test_a_full_disk_is_said_and_what_was_written_is_found(store):
+    key = put(store)
+    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+    store._database.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill():
+        for number in range(200):
+            store.put(key, str(number), SCORES, what="and so on " * 100, threads=1)
+
+    with pytest.raises(StorageError, match=r"index\.sqlite cannot be written: .*full"):
+        fill()
+    assert store.get(key, "cut") is not None
 
 
 def test_two_processes_write_at_once(tmp_path):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, StorageError
 from decision_phases.store import (
     Manifest,
     new_folder,
@@ -42,6 +43,27 @@ def test_an_exception_while_writing_leaves_the_old_file_and_nothing_else(tmp_pat
         write_and_raise(path, RuntimeError("half"))
     assert read_json(path) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_and_leaves_the_old_file(error, tmp_path):
+    path = write_json(tmp_path / "x.json", {"old": 1})
+    with pytest.raises(StorageError, match=r"x\.json cannot be written: .*No space left on device"):
+        write_and_raise(path, error)
+    assert read_json(path) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"x\.json cannot be written: (Not a directory|File exists)"):
+        write_json(tmp_path / "file" / "x.json", {})
 
 
 def test_an_interrupt_while_writing_leaves_no_new_file(tmp_path):
