@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decision_phases.errors import InputError, check_numbers
-from decision_phases.store.files import replacing
+from decision_phases.writing import replacing
 
 FORMAT = "decision_phases.training.1"
 _MOMENTS = ("exp_avg", "exp_avg_sq")

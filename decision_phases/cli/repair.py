@@ -145,7 +145,8 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
       decision-phases repair --sparsify wanda:0.5 --method lost_components
 
     The folder holds repairs.json, repairs.parquet, figures/repairs.png, manifest.json, and what was fitted in
-    fitted/<method>/, for dp.Intervention.load. `decision-phases export --maps` writes a repaired model.
+    fitted/<method>/, for dp.Intervention.load; with --sparsify also the weights that it set to zero. `decision-phases
+    export --maps` writes a repaired model.
     """  # noqa: D301 - \b is click's mark for lines to be left as they are
     cut = cut_from(given)
     sparsity = given["sparsify"]
@@ -153,7 +154,7 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
         raise click.UsageError(
             "nothing is removed: give --skip, --skip-attention, --skip-mlp or --sparsify.", ctx
         )
-    from decision_phases.pruning.sparsity import find_sparsity, sparsify
+    from decision_phases.pruning.sparsity import find_sparsity
     from decision_phases.repairs import COMPENSATIONS, MAPS
     from decision_phases.studies.repairing import run_repairs
     from decision_phases.tasks import questions as find
@@ -166,16 +167,12 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
     limit = len(every) if given["limit"] == "all" else min(given["limit"], len(every))
     with set_aside(given["out"], resume=given["resume"]) as out:
         model = load_model(given)
-        shown = not given["no_progress"] and sys.stderr.isatty()
-        if sparsity is not None:
-            cut = cut + sparsify(
-                model, sparsity, texts=given["texts"], under=cut, seed=given["seed"], progress=shown
-            )
         with spread(model, given):
             folder, found = run_repairs(
                 model,
                 cut,
                 every.limit(limit, given["seed"]),
+                sparsify=sparsity,
                 methods=methods,
                 texts=given["texts"],
                 window=given["window"],
@@ -185,7 +182,7 @@ def repair(ctx: click.Context, /, method: str, **given: Any) -> None:
                 out=out,
                 resume=given["resume"],
                 command=ctx.obj,
-                progress=shown,
+                progress=not given["no_progress"] and sys.stderr.isatty(),
                 scoring=given["scoring"],
                 template=given["template"],
                 show_options=given["show_options"],

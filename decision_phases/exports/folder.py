@@ -15,12 +15,13 @@ from decision_phases.exports.card import mergekit_recipe, model_card
 from decision_phases.exports.plain import replaced
 from decision_phases.exports.reload import compare, expected_prints
 from decision_phases.exports.shorten import shortened
-from decision_phases.exports.target import beside, check_target, writing
+from decision_phases.exports.target import beside, check_target
 from decision_phases.interventions import Intervention, check_intervention
 from decision_phases.models import ModelAccess, as_model, bundled
 from decision_phases.models.gradients import quantised
 from decision_phases.models.loading import cast
 from decision_phases.store import versions, write_json
+from decision_phases.writing import writing
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def export(model: object, under: Intervention, folder: str | Path) -> Exported:
 
     Raises:
         InputError: If the model cannot be rebuilt, the intervention depends on questions or leaves nothing, the family
-            is not understood, or the folder cannot be written.
+            is not understood, or the folder is taken or read-only.
+        StorageError: If the disk is full.
         ParityError: If what was saved does not say the same when it is reloaded.
 
     Example:

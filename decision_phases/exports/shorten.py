@@ -14,6 +14,10 @@ from decision_phases.interventions import format_layers
 from decision_phases.models.block_list import block_prefix
 from decision_phases.models.loading import cast
 
+#: Settings that list layers by number, and such that say how many of the first layers are something.
+_NUMBERS = ("mlp_only_layers",)
+_FIRST = ("first_k_dense_replace",)
+
 
 def shortened(hf: nn.Module, removed: Collection[int], replaced: Mapping[str, Tensor]) -> nn.Module:
     """Build a model without some of its blocks.
@@ -75,7 +79,8 @@ def shortened_config(config: Any, n_layers: int, kept: Sequence[int]) -> Any:
         kept: The layers that stay.
 
     Returns:
-        Another configuration; lists with one entry a layer lose those of the others.
+        Another configuration: lists with one entry a layer lose those of the others, and what names layers by their
+        numbers has the new ones.
 
     Example:
         >>> from decision_phases.models import tiny_hf
@@ -85,7 +90,11 @@ def shortened_config(config: Any, n_layers: int, kept: Sequence[int]) -> Any:
     made = copy.deepcopy(config)
     made.num_hidden_layers = len(kept)
     for name, value in vars(config).items():
-        if "layer" in name and isinstance(value, list | tuple) and len(value) == n_layers:
+        if name in _NUMBERS:
+            setattr(made, name, [place for place, layer in enumerate(kept) if layer in (value or ())])
+        elif name in _FIRST:
+            setattr(made, name, sum(layer < (value or 0) for layer in kept))
+        elif "layer" in name and isinstance(value, list | tuple) and len(value) == n_layers:
             setattr(made, name, type(value)(value[layer] for layer in kept))
     return made
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from decision_phases.errors import InputError
 from decision_phases.store import why_unwritable
+from decision_phases.writing import writing
 
 
 def check_target(folder: str | Path) -> Path:
@@ -81,24 +80,3 @@ def beside(target: Path) -> Iterator[Path]:
         for parent in made if not complete else ():
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
-
-
-@contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Say what keeps a folder from being written, such as a full disk.
-
-    Args:
-        target: The folder.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: In place of what the system says.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        msg = f"{target} cannot be written: {why or error}; give another folder"
-        raise InputError(msg) from error

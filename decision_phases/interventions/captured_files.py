@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from decision_phases.errors import InputError
 from decision_phases.interventions.arrays import Array
 from decision_phases.interventions.per_question import PerQuestion
+from decision_phases.writing import replacing
 
 FORMAT = "decision_phases.captured.1"
 ABOUT = ("positions", "question_key", "key")
@@ -25,6 +26,7 @@ def write_values(path: Path, values: Mapping[tuple[str, int], PerQuestion], abou
 
     Raises:
         InputError: If the file exists.
+        StorageError: If there is no room, or no right to write.
 
     Example:
         >>> import tempfile
@@ -38,7 +40,8 @@ def write_values(path: Path, values: Mapping[tuple[str, int], PerQuestion], abou
         raise InputError(f"{path} exists already; choose another name.")
     lengths = next(iter(values.values())).lengths
     tensors = {f"{site}.{layer}": value.rows.data for (site, layer), value in values.items()}
-    save_file(tensors, path, metadata={"format": FORMAT, "lengths": json.dumps(lengths), **about})
+    with replacing(path) as work:
+        save_file(tensors, work, metadata={"format": FORMAT, "lengths": json.dumps(lengths), **about})
 
 
 def read_values(path: Path) -> tuple[dict[tuple[str, int], PerQuestion], dict[str, str]]:

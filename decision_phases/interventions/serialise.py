@@ -17,6 +17,7 @@ from decision_phases.interventions.low_rank import LowRank
 from decision_phases.interventions.masks import Mask
 from decision_phases.interventions.per_question import PerQuestion
 from decision_phases.interventions.values import Affine, Bottleneck, Held, Noise, Value, Weights
+from decision_phases.writing import replacing
 
 FORMAT = "decision_phases.intervention"
 VERSION = 1
@@ -133,6 +134,7 @@ def save_edits(edits: tuple[Edit, ...], folder: Path) -> None:
 
     Raises:
         InputError: If an intervention is there already.
+        StorageError: If there is no room, or no right to write.
 
     Example:
         >>> import tempfile
@@ -144,14 +146,13 @@ def save_edits(edits: tuple[Edit, ...], folder: Path) -> None:
     path = folder / JSON_NAME
     if path.exists():
         raise InputError(f"there is an intervention in {folder} already; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = arrays_of(edits)
     if arrays:
-        save_file(arrays, folder / ARRAYS_NAME)
+        with replacing(folder / ARRAYS_NAME) as work:
+            save_file(arrays, work)
     # Last and in one step: where the JSON is, everything is.
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(edits_to_json(edits) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as work:
+        work.write_text(edits_to_json(edits) + "\n", encoding="utf-8")
 
 
 def load_edits(folder: Path) -> tuple[Edit, ...]:

@@ -22,8 +22,8 @@ from decision_phases.interventions import Affine, Array
 from decision_phases.lenses.divergence import LensDivergence, measure
 from decision_phases.models import ModelAccess, as_model
 from decision_phases.readout import Lens
-from decision_phases.store.files import replacing
 from decision_phases.tasks import TextSet
+from decision_phases.writing import replacing
 
 FORMAT = "decision_phases.tuned_lens.1"
 

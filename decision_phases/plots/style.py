@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from decision_phases.errors import InputError
+from decision_phases.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,9 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
         raise InputError(
             f"cannot write a figure to {path.name!r}: expected an ending of {', '.join(_METADATA)}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": "decision_phases", "svg.fonttype": "none"}):
-        figure.savefig(path, dpi=dpi, metadata=dict(_METADATA[ending]))
+    with (
+        replacing(path) as work,
+        mpl.rc_context({"svg.hashsalt": "decision_phases", "svg.fonttype": "none"}),
+    ):
+        figure.savefig(work, dpi=dpi, metadata=dict(_METADATA[ending]))
     return path

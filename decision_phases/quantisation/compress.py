@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from decision_phases.engine import texts as read_texts
 from decision_phases.errors import InputError, unknown_name
-from decision_phases.interventions import Edit, Intervention, Mask, Weights, check_intervention
+from decision_phases.interventions import Intervention, Mask, Weights, check_intervention
 from decision_phases.models import as_model
-from decision_phases.models.matrices import WeightMatrix
 from decision_phases.quantisation.quantise import added_bytes, quantisable, quantise
 from decision_phases.quantisation.result import Quantised
 from decision_phases.quantisation.scheme import Scheme
@@ -27,6 +25,7 @@ from decision_phases.repairs import (
     is_compensation,
     repair,
 )
+from decision_phases.repairs.components import as_if_changed
 from decision_phases.repairs.repair import checked_repair
 
 STEPS = ("prune", "repair", "quantise")
@@ -127,7 +126,7 @@ def compress(
     targets = quantisable(access, how, cut + zeros)
     if repair_by is not None:
         settings["texts"] = read_texts(settings.get("texts", "pydoc"), model=access)
-        before = zeros or (_as_if_rounded(targets) if is_compensation(repair_by) else zeros)
+        before = zeros or (as_if_changed(targets) if is_compensation(repair_by) else zeros)
         checked_repair(access, **_asked(cut, before, repair_by), **settings)
     fitted, rounded, changed = FittedRepair(), Quantised(), Intervention()
     maps = Intervention()
@@ -161,14 +160,6 @@ def _asked(
     if is_compensation(repair_by):
         return {"cut": cut + changed, "method": repair_by}
     return {"cut": cut, "under": changed, "method": repair_by}
-
-
-def _as_if_rounded(targets: Mapping[int, Sequence[WeightMatrix]]) -> Intervention:
-    """A change of weights as far forward as rounding will be, that changes none: to check with, before it is known."""
-    layer, matrices = next(iter(targets.items()))
-    least = min(matrices, key=lambda matrix: matrix.parameter.numel())
-    kept = np.ones(tuple(least.parameter.shape), dtype=bool)
-    return Intervention((Edit("weights", "block", layer, value=Weights.from_mapping({least.name: kept})),))
 
 
 def _parted(given: Intervention) -> tuple[Intervention, Intervention]:

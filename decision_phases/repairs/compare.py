@@ -93,14 +93,8 @@ def compare_repairs(
     folder = folder_of(checkpoint)
     access = as_model(model)
     asked = methods_for(access, cut, methods)
-    names = [how.name for how in asked]
-    if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
-        msg = (
-            f"the repairs are named {names}; give at least one, each with its own name, and neither 'intact' nor "
-            "'nothing'"
-        )
-        raise InputError(msg)
-    encoded = ask(access, questions, **settings)
+    drawn = {} if isinstance(questions, EncodedQuestions) else {"seed": seed}
+    encoded = ask(access, questions, **drawn, **settings)
     check_enough(encoded)
     whole = read_texts(texts, model=access)
     if whole.half:
@@ -125,7 +119,11 @@ def compare_repairs(
     rows = [
         _row(method, found, ppl, repair, seed)
         for method, found, ppl, repair in zip(
-            (INTACT, NOTHING, *names), decisions, surprise, (None, None, *fitted), strict=True
+            (INTACT, NOTHING, *(how.name for how in asked)),
+            decisions,
+            surprise,
+            (None, None, *fitted),
+            strict=True,
         )
     ]
     notes = (
@@ -169,13 +167,23 @@ def methods_for(model: ModelAccess, cut: Intervention, methods: Methods = None) 
     Raises:
         InputError: If one is not known, or cannot make up for this.
     """
-    if not any(edit.op == "weights" for edit in cut):
+    asked: list[Method]
+    if any(edit.op == "weights" for edit in cut):
+        made_up = [find_compensation(method) for method in (COMPENSATIONS if methods is None else methods)]
+        for how in made_up:
+            check_compensable(model, cut, how)
+        asked = [*made_up]
+    else:
         places_of(model, cut)
-        return [find_repair(method) for method in (MAPS if methods is None else methods)]
-    asked = [find_compensation(method) for method in (COMPENSATIONS if methods is None else methods)]
-    for how in asked:
-        check_compensable(model, cut, how)
-    return [*asked]
+        asked = [find_repair(method) for method in (MAPS if methods is None else methods)]
+    names = [one.name for one in asked]
+    if not names or len({*names, INTACT, NOTHING}) != len(names) + 2:
+        msg = (
+            f"the repairs are named {names}; give at least one, each with its own name, and neither 'intact' nor "
+            "'nothing'"
+        )
+        raise InputError(msg)
+    return asked
 
 
 def check_methods(task: Task, methods: Sequence[Method]) -> None:

@@ -65,14 +65,14 @@ class _Progress:
 
     def begin(self, at: int) -> _Open:
         """Begin with a place; in the order of the places, if one depends on those before."""
-        task, variant = self.task, self.variant(at)
+        task, variant, folder = self.task, self.variant(at), self.folder(at)
         job = Job(
             task.model.d_model,
             task.source.tokens,
             double=task.model.dtype == torch.float64,
             seed=task.seed,
             progress=task.progress,
-            checkpoint=task.file(self.name(at)),
+            checkpoint=None if folder is None else folder.with_name(f"{folder.name}.safetensors"),
             key=task.key(variant.key, str(self.places[at])),
         )
         return _Open(self, at, variant, self.repair.begin(job))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -110,7 +110,10 @@ class Fit:
             All fields; interventions in words.
         """
         places = [asdict(place) for place in self.places]
-        return asdict(self) | {"cut": str(self.cut), "under": str(self.under), "places": places}
+        told = {
+            one.name: getattr(self, one.name) for one in fields(self)
+        }  # no copy of the arrays that a cut may hold
+        return told | {"cut": str(self.cut), "under": str(self.under), "places": places}
 
     def plot(self) -> Figure:
         """Draw what every map misses, before and behind it; of a training, the loss of every step.

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decision_phases.engine import Batch, Collector, Inputs, Observer, Plan, Reads
+from decision_phases.engine.batches import make_batches
 from decision_phases.engine.inputs import as_inputs, check_inputs
 from decision_phases.engine.local import plan_for, walk_all
 from decision_phases.engine.lower import check_variant
@@ -117,7 +118,7 @@ def stream(
     for variant, where in wanted.items():
         alike.setdefault(RowsObserver(tuple(dict.fromkeys(where)), positions), []).append(variant)
     with tqdm(total=len(sequences), disable=not progress, unit="window", desc=what) as bar:
-        for part in _chunks(sequences):
+        for part in (batch.sequences for batch in in_parts(sequences)):
             rows, seconds = {}, {}
             for look, variants in alike.items():
                 start = time.perf_counter()
@@ -147,11 +148,13 @@ def _together(
     return plan, found
 
 
-def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:
-    part: list[TokenSequence] = []
-    for sequence in sequences:
-        if part and sum(map(len, part)) + len(sequence) > CHUNK:
-            yield part
-            part = []
-        part.append(sequence)
-    yield part
+def in_parts(sequences: Sequence[TokenSequence]) -> list[Batch]:
+    """Divide texts into what runs at once, always in the same way: minibatches are drawn by where a token stands.
+
+    Args:
+        sequences: Windows of text.
+
+    Returns:
+        Batches of at most `CHUNK` tokens, which hold every window once.
+    """
+    return make_batches(sequences, max_tokens=CHUNK)

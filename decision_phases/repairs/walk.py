@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from decision_phases.engine.batches import Batch, make_batches
+from decision_phases.engine.batches import Batch
 from decision_phases.engine.local import MEMORY_BUDGET
 from decision_phases.engine.maps import mapped
 from decision_phases.interventions import Affine, Bottleneck, Intervention
 from decision_phases.models import ModelAccess
 from decision_phases.repairs.contract import Task
 from decision_phases.repairs.places import Place
-from decision_phases.repairs.stream import CHUNK, Chunk
+from decision_phases.repairs.stream import Chunk, in_parts
 from decision_phases.tasks import TokenSequence
 
 
@@ -63,11 +63,6 @@ class _Way:
     intact: Float[Tensor, "window pos d_model"] | None = None
     repaired: list[Float[Tensor, "window pos d_model"]] = field(default_factory=list)
 
-    def tokens_of(self, resid: Float[Tensor, "window pos d_model"]) -> Float[Tensor, "token d_model"]:
-        """What stands at tokens, without padding."""
-        cells = self.batch.cells("all")
-        return resid[cells.rows, cells.columns]
-
 
 class Walk:
     """The intact model and several repaired ones on their way through the same texts.
@@ -80,7 +75,7 @@ class Walk:
 
     def __init__(self, model: ModelAccess, sequences: Sequence[TokenSequence], *, progress: bool) -> None:
         self.model, self.progress = model, progress
-        self.ways = [_Way(batch) for batch in make_batches(sequences, max_tokens=CHUNK)]
+        self.ways = [_Way(batch) for batch in in_parts(sequences)]
         self._at = 0
 
     def to(
@@ -108,16 +103,23 @@ class Walk:
         with tqdm(total=total, disable=not self.progress, unit="window", desc=what) as bar:
             for way in self.ways:
                 intact, repaired, times = self._on(way, maps, first, behind, len(variants))
-                rows = {Intervention(): {place.target: way.tokens_of(intact)}}
+                rows = {Intervention(): {place.target: self._tokens(way, intact)}}
                 seconds = dict.fromkeys([Intervention(), *variants], 0.0)
                 for variant, resid in zip(variants, repaired, strict=True):
-                    rows.setdefault(variant, {})[place.site, place.layer] = way.tokens_of(resid)
+                    rows.setdefault(variant, {})[place.site, place.layer] = self._tokens(way, resid)
                 for variant, spent in zip([Intervention(), *variants], times, strict=True):
                     seconds[variant] += spent
                 way.intact, way.repaired = intact, repaired
                 yield Chunk(rows, seconds)
                 bar.update(len(way.batch.indices))
         self._at = behind
+
+    def _tokens(
+        self, way: _Way, resid: Float[Tensor, "window pos d_model"]
+    ) -> Float[Tensor, "token d_model"]:
+        """What stands at tokens, without padding, where the model is: it waits between places in main memory."""
+        cells = way.batch.cells("all")
+        return resid[cells.rows, cells.columns].to(self.model.device)
 
     @torch.no_grad()
     def _on(
@@ -140,7 +142,7 @@ class Walk:
             return intact, [common] * repairs, [times[-1] - times[0], *[0.0] * repairs]
         intact = blocks(way.intact, self._at, behind)
         repaired = [
-            blocks(mapped(value, resid), self._at, first)
+            blocks(mapped(value, resid.to(self.model.device)), self._at, first)
             for value, resid in zip(maps, way.repaired, strict=True)
         ]
         return intact, repaired, np.diff(times).tolist()

@@ -18,6 +18,7 @@ from decision_phases.report.folder import RunFolder, read_run
 from decision_phases.report.payload import page_data
 from decision_phases.report.pictures import gallery
 from decision_phases.report.story import confidence, signed, span, tell
+from decision_phases.writing import replacing
 
 _SCRIPTS = (
     "dom.js",
@@ -54,7 +55,8 @@ def write_report(folder: Path) -> Path:
     """
     page = _render(read_run(folder))
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with replacing(path) as work:
+        work.write_text(page, encoding="utf-8")
     return path
 
 

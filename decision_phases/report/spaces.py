@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from decision_phases.errors import InputError
 from decision_phases.report.page import house_style_sheet, page_environment
+from decision_phases.writing import replacing
 
 #: Figure → heading and what it shows; a figure that is not in the folder is left out.
 _FIGURES: Mapping[str, tuple[str, str]] = {
@@ -83,7 +84,8 @@ def write_spaces_report(folder: Path) -> Path:
         )
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with replacing(path) as work:
+        work.write_text(page, encoding="utf-8")
     return path
 
 

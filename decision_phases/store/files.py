@@ -1,52 +1,15 @@
-"""Files that appear under their name only when they are complete."""
+"""JSON and tables, written as a whole and read back."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError
 
-from decision_phases.errors import InputError, StorageError
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and move it there at the end.
-
-    Args:
-        path: Where the file belongs.
-
-    Yields:
-        Where to write it. If the block raises, nothing is left and an earlier file stays as it was.
-
-    Raises:
-        StorageError: If there is no room, or no right to write.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        work = Path(name)
-        try:
-            yield work
-            work.chmod(0o644)
-            work.replace(path)
-        finally:
-            work.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error
-        msg = (
-            f"{path} cannot be written: {why}; make room for it, or write elsewhere. What was written before is as it "
-            "was, and is found again"
-        )
-        raise StorageError(msg) from error
+from decision_phases.errors import InputError
+from decision_phases.writing import replacing
 
 
 def write_json(path: Path, content: Any) -> Path:

@@ -18,7 +18,8 @@ import pandas as pd
 
 from decision_phases.errors import InputError, StorageError
 from decision_phases.store.arrays import pack_arrays, read_told, unpack_arrays
-from decision_phases.store.files import read_json, replacing, write_json
+from decision_phases.store.files import read_json, write_json
+from decision_phases.writing import replacing
 
 _INDEX = "index.sqlite"
 _TABLES = """

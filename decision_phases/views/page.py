@@ -11,7 +11,7 @@ from typing import Any
 
 from decision_phases.errors import InputError
 from decision_phases.plots.interactive import bundled_script
-from decision_phases.store.files import replacing
+from decision_phases.writing import replacing
 
 # Scripts and styles come with the page; a browser refuses it everything else, whatever the script asks for.
 _POLICY = (

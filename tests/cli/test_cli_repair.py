@@ -6,6 +6,9 @@ import shlex
 import pytest
 
 from decision_phases.interventions import Intervention, skip
+from decision_phases.models import load
+from decision_phases.readout import read
+from decision_phases.tasks import questions
 
 SMALL = ("--model", "tiny-llama", "--limit", 20, "--windows", 8, "--window", 32, "--threads", 1)
 
@@ -50,7 +53,28 @@ def test_weights_set_to_zero_are_made_up_for(type_in, tmp_path):
     assert all("rank=3" in rows[name]["fit"]["settings"] for name in list(rows)[2:])
     assert len(rows["learned_components"]["fit"]["losses"]) == 2
     added = Intervention.load(tmp_path / "out" / "fitted" / "lost_components")
-    assert {(edit.op, edit.site) for edit in added} == {("add", "head_out")}
+    assert {(edit.op, edit.site) for edit in added} == {("add", "head_out"), ("weights", "block")}
+    model = load("tiny-llama", quiet=True)
+    made = read(
+        model, questions("facts").limit(20, 0), under=skip(2) + added
+    )  # all that it takes to have it again
+    assert made.final.margin.mean() == pytest.approx(rows["lost_components"]["margin"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--limit", 1), "1 question was given"),
+        (("--template", "nope"), "unknown template 'nope'"),
+        (("--model", "tiny-mamba"), "does not show"),
+    ],
+)
+def test_nothing_is_calibrated_before_everything_is_checked(wrong, said, type_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("decision_phases.pruning.sparsity.sparse.calibrated", None)
+    result = type_in("repair", *SMALL, "--sparsify", "wanda:0.5", *wrong, "--out", "out")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_makes_up_for_one_thing_is_refused_for_another(type_in):

@@ -11,11 +11,11 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DeepseekV2Config, Qwen3MoeConfig
 
 from decision_phases.engine import applied
 from decision_phases.engine.lower import replaced_weights
-from decision_phases.errors import InputError, ParityError
+from decision_phases.errors import InputError, ParityError, StorageError
 from decision_phases.exports import export, mergekit_recipe
 from decision_phases.exports.check import check
 from decision_phases.exports.shorten import shortened
@@ -39,6 +39,15 @@ TOKENS = torch.randint(
     3, 800, (2, 20), generator=torch.Generator().manual_seed(3)
 )  # longer than windows of 8
 
+#: Small models of which some layers have experts and others have none.
+EXPERTS = {
+    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "moe_intermediate_size": 8, "num_hidden_layers": 5,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "num_experts_per_tok": 1,
+}  # fmt: skip
+LATENT = {
+    "n_routed_experts": 2, "n_shared_experts": 1, "kv_lora_rank": 4, "q_lora_rank": 4, "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4, "v_head_dim": 4, "topk_method": "greedy", "n_group": 1, "topk_group": 1,
+}  # fmt: skip
 #: Families that keep queries, keys and values in one matrix.
 JOINT = ["gpt2", "gpt_neox", "bloom", "falcon"]
 
@@ -102,6 +111,27 @@ def test_an_exported_cut_is_read_as_the_cut_was(tiny, tmp_path, quickly):
     np.testing.assert_allclose(
         read(again, some).final.margin, read(tiny, some, under=skip(1, 2)).final.margin, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "removed", "named", "expected"),
+    [
+        (
+            Qwen3MoeConfig(**EXPERTS, mlp_only_layers=[4, 0], decoder_sparse_step=1),
+            [0, 1],
+            "mlp_only_layers",
+            [2],
+        ),
+        (DeepseekV2Config(**EXPERTS, **LATENT, first_k_dense_replace=2), [0, 3], "first_k_dense_replace", 1),
+    ],
+    ids=["qwen3_moe", "deepseek_v2"],
+)
+def test_layers_that_are_named_by_number_keep_their_kind(config, removed, named, expected):
+    hf = AutoModelForCausalLM.from_config(config).eval()
+    made = shortened(hf, removed, {})
+    assert getattr(made.config, named) == expected
+    kept = [block for layer, block in enumerate(hf.model.layers) if layer not in removed]
+    assert [type(block.mlp) for block in made.model.layers] == [type(block.mlp) for block in kept]
 
 
 @pytest.mark.parametrize(
@@ -475,7 +505,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(what, error, tiny, tmp_path, qui
         raise error
 
     monkeypatch.setattr(what, full)
-    with pytest.raises(InputError, match=r"short cannot be written: .*No space left on device"):
+    with pytest.raises(StorageError, match=r"short cannot be written: .*No space left on device"):
         export(tiny, skip(2), tmp_path / "a" / "short")
     assert left(tmp_path) == []
 

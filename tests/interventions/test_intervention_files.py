@@ -5,9 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from decision_phases.errors import InputError
+from decision_phases.errors import InputError, StorageError
 from decision_phases.interventions import (
     Array,
     Bottleneck,
@@ -200,3 +201,13 @@ def test_nothing_is_overwritten(tmp_path):
 def test_an_empty_folder_is_no_intervention(tmp_path):
     with pytest.raises(InputError, match=r"there is no .*intervention\.json; give the folder"):
         Intervention.load(tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_of_an_intervention(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("decision_phases.interventions.serialise.save_file", full)
+    with pytest.raises(StorageError, match=r"arrays\.safetensors cannot be written: .*No space left"):
+        insert(2, np.eye(4)).save(tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []

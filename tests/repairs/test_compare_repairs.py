@@ -13,7 +13,7 @@ from decision_phases.errors import InputError
 from decision_phases.interventions import Intervention, skip
 from decision_phases.models import load
 from decision_phases.models.tiny import tiny_hf, tiny_tokenizer
-from decision_phases.readout import find_phases, perplexity, read
+from decision_phases.readout import ask, find_phases, perplexity, read
 from decision_phases.readout.perplexity import Perplexity
 from decision_phases.repairs import RepairComparison, RepairRow, compare_repairs, repair
 from decision_phases.stats import paired_difference, resample_weights
@@ -176,6 +176,15 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(given, message,
     monkeypatch.setattr("decision_phases.repairs.compare.fit_all", None)
     with pytest.raises(InputError, match=message):
         compare_repairs(tiny, CUT, questions=some, **SMALL | given)
+
+
+def test_the_seed_draws_solved_examples_too(tiny, some):
+    found = compare_repairs(
+        tiny, CUT, methods=["mean_bias"], questions=some, **SMALL | {"seed": 7, "shots": 2}
+    )
+    own, other = (read(tiny, ask(tiny, some, shots=2, seed=seed)).final.margin for seed in (7, 0))
+    np.testing.assert_allclose(found.rows[0].margins, own, atol=1e-6)
+    assert np.abs(own - other).max() > 1e-4
 
 
 def test_a_name_that_was_not_compared(compared):

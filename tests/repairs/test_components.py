@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from decision_phases.engine import applied, capture
 from decision_phases.errors import InputError
@@ -279,6 +281,16 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tiny, sparse
     assert len(steps) == 2 * 2  # 4 of the 6 steps were kept, each runs both models
     with pytest.raises(InputError, match="checkpoint of another training"):
         repair(tiny, sparse, method=replace(SHORT, rate=0.5), checkpoint=tmp_path, **FEW)
+
+
+def test_the_time_of_a_training_that_was_stopped_counts(tiny, sparse, tmp_path):
+    repair(tiny, sparse, method=SHORT, checkpoint=tmp_path, **FEW)
+    (path,) = tmp_path.glob("*.safetensors")
+    with safe_open(path, "pt") as file:
+        tensors, told = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, path, metadata={**told, "seconds": "1000"})
+    seconds = repair(tiny, sparse, method=SHORT, checkpoint=tmp_path, **FEW).fit.seconds
+    assert 1000 < seconds < 1100
 
 
 def test_singular_vectors_of_other_signs_do_not_change_what_was_learned(tiny, sparse, tmp_path, monkeypatch):

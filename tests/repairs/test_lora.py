@@ -275,6 +275,17 @@ def test_matrices_can_be_multiplied_in_half_precision(name, tiny):
     assert not any(p.requires_grad for p in tiny.unique_parameters())
 
 
+def test_the_map_itself_is_never_multiplied_in_half_precision(tiny, batch):
+    """Near the identity, bfloat16 rounds more than the map changes."""
+    asked = short("patch_distil", autocast="bfloat16")
+    prepared, _ = begun(tiny, asked, batch)
+    (maps,) = prepared.student.entering.values()
+    x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        narrow = maps[0](x)
+    assert torch.equal(narrow, maps[0](x))
+
+
 @pytest.mark.parametrize("name", ["lora_lens", "patch_distil"])
 def test_what_cannot_be_narrowed_is_refused(name, tiny, double):
     with pytest.raises(InputError, match="unknown autocast 'float16'"):

@@ -338,6 +338,17 @@ def test_walking_from_place_to_place_fits_what_running_anew_fits(family, cut, mo
                 np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+def test_what_is_drawn_for_training_does_not_depend_on_how_texts_are_run(tiny, monkeypatch):
+    """Other repairs beside it, or a fit that goes on, decide whether texts are walked."""
+    walked = repair(tiny, skip(1, 3), method=SHORT, **FEW)
+    monkeypatch.setattr("decision_phases.repairs.fitting.can_walk", lambda *_: False)
+    for place, other in zip(
+        walked.fit.places, repair(tiny, skip(1, 3), method=SHORT, **FEW).fit.places, strict=True
+    ):
+        assert place.error_after == pytest.approx(other.error_after, rel=1e-5)
+        assert place.relative_after == pytest.approx(other.relative_after, rel=1e-5)
+
+
 @pytest.mark.parametrize("sequential", [True, False])
 @pytest.mark.parametrize("cut", [skip(1, 3, 4), skip(1) + skip(3, part="mlp")], ids=str)
 def test_an_interrupted_fit_goes_on_where_it_was(sequential, cut, tiny, tmp_path, monkeypatch):
@@ -523,6 +534,12 @@ def test_every_place_has_a_checkpoint_of_its_own(tiny, scattered, tmp_path):
     assert len(list(tmp_path.glob("*/fit.json"))) == 4
     assert found == repair(tiny, scattered, method=SHORT, **FEW)
     assert found == repair(tiny, scattered, method=SHORT, checkpoint=tmp_path, **FEW)
+
+
+def test_cuts_that_share_a_place_share_a_folder(tiny, tmp_path):
+    for cut in (skip(1, 4), skip(2, 4)):
+        found = repair(tiny, cut, method=SHORT, checkpoint=tmp_path, **FEW)
+        assert found == repair(tiny, cut, method=SHORT, **FEW)
 
 
 def test_training_leaves_no_file_behind(tiny, tmp_path, monkeypatch):

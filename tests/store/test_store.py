@@ -18,7 +18,7 @@ from decision_phases.store import (
     write_json,
     write_table,
 )
-from decision_phases.store.files import replacing
+from decision_phases.writing import replacing
 
 NAN = float("nan")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsFloat, SupportsIndex
 
@@ -71,6 +72,87 @@ def sparsify(
         >>> skip(2) + sparsify("tiny-gpt2", "wanda", 0.5, texts=some, under=skip(2))
         <Intervention: skip {2} + wanda:0.5 {0, 1, 3..5}>
     """
+    asked = checked_sparsity(
+        model, method, amount, texts=texts, layers=layers, parts=parts, under=under, window=window, limit=limit,
+        seed=seed,
+    )  # fmt: skip
+    return asked.made(progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What `sparsify` is asked, checked.
+
+    Attributes:
+        model: The model.
+        method: How weights are chosen.
+        amount: How many become zero.
+        targets: Layer → the matrices that are made sparse.
+        sequences: What is calibrated on; none for methods that look at weights alone.
+        under: What else is done to the model.
+        label: What the edits are called.
+    """
+
+    model: ModelAccess
+    method: SparsityMethod
+    amount: Amount
+    targets: Targets
+    sequences: Sequence[TokenSequence]
+    under: Intervention
+    label: str
+
+    def made(self, *, progress: bool = False) -> Intervention:
+        """Make the matrices sparse.
+
+        Args:
+            progress: Show a bar.
+
+        Returns:
+            As of `sparsify`.
+        """
+        return calibrated(
+            self.model, self.method, self.amount, self.targets, sequences=self.sequences, under=self.under,
+            label=self.label, progress=progress,
+        )  # fmt: skip
+
+
+def checked_sparsity(
+    model: object,
+    method: str | SparsityMethod,
+    amount: Amount | SupportsFloat | str | None = None,
+    *,
+    texts: Texts | None = None,
+    layers: Iterable[SupportsIndex] | None = None,
+    parts: str | Sequence[str] | None = None,
+    under: Intervention | None = None,
+    window: int = 128,
+    limit: int | None = 64,
+    seed: int = 0,
+) -> Asked:
+    """Check everything that `sparsify` is asked, and calibrate nothing yet.
+
+    Args:
+        model: As in `sparsify`.
+        method: As in `sparsify`.
+        amount: As in `sparsify`.
+        texts: As in `sparsify`.
+        layers: As in `sparsify`.
+        parts: As in `sparsify`.
+        under: As in `sparsify`.
+        window: As in `sparsify`.
+        limit: As in `sparsify`.
+        seed: As in `sparsify`.
+
+    Returns:
+        What can be made sparse.
+
+    Raises:
+        InputError: Saying what does not fit.
+
+    Example:
+        >>> checked_sparsity("tiny-gpt2", "magnitude:2:4", parts="mlp").label
+        'magnitude:2:4 mlp'
+    """
     access, base = as_model(model), under or Intervention()
     chosen, share = find_sparsity(method, amount)
     wanted = chosen_parts(parts)
@@ -84,9 +166,7 @@ def sparsify(
         sequences = _sequences(access, texts, window=window, limit=limit, seed=seed)
         _check_tokens(chosen, sequences, widest)
     label = f"{chosen.name}:{share}" + ("" if wanted is None else f" {' '.join(wanted)}")
-    return calibrated(
-        access, chosen, share, targets, sequences=sequences, under=base, label=label, progress=progress
-    )
+    return Asked(access, chosen, share, targets, sequences, base, label)
 
 
 def _check_model(model: ModelAccess, method: SparsityMethod, under: Intervention) -> None:

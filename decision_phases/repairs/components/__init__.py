@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from decision_phases.errors import unknown_name
 from decision_phases.repairs.components.contract import Compensation
-from decision_phases.repairs.components.fit import check_compensable, compensate
+from decision_phases.repairs.components.fit import as_if_changed, check_compensable, compensate
 from decision_phases.repairs.components.learned import LearnedCompensation
 
 _SOURCE = "RestoreLCC, arXiv 2510.21834"
@@ -67,6 +67,7 @@ __all__ = [
     "COMPENSATIONS",
     "Compensation",
     "LearnedCompensation",
+    "as_if_changed",
     "check_compensable",
     "compensate",
     "find_compensation",

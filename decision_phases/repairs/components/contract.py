@@ -12,8 +12,10 @@ from decision_phases.errors import InputError, check_numbers, unknown_name
 from decision_phases.interventions import Array, Intervention
 from decision_phases.interventions.builders import single
 from decision_phases.repairs.contract import Task
+from decision_phases.training import Trained
 
 POSITIONS = ("all", "last")
+NOT_TRAINED = Trained((), 0.0)
 
 
 def dense_of(under: Intervention) -> Intervention:
@@ -142,7 +144,7 @@ class Compensation:
 
     def improved(
         self, found: Sequence[HeadComponents], task: Task
-    ) -> tuple[Sequence[HeadComponents], tuple[float, ...]]:
+    ) -> tuple[Sequence[HeadComponents], Trained]:
         """Make more of what was estimated.
 
         Args:
@@ -150,7 +152,7 @@ class Compensation:
             task: What is asked.
 
         Returns:
-            What is added in the end, here the estimates; and the loss of every step of training, if there was any.
+            What is added in the end, here the estimates; and what came of the training, if there was any.
         """
         del task
-        return found, ()
+        return found, NOT_TRAINED

@@ -12,8 +12,9 @@ import torch
 
 from decision_phases.engine.lower import check_variant
 from decision_phases.errors import InputError
-from decision_phases.interventions import Intervention
+from decision_phases.interventions import Intervention, weights
 from decision_phases.models import ModelAccess
+from decision_phases.models.matrices import WeightMatrix
 from decision_phases.repairs.components.contract import Compensation, HeadComponents, dense_of
 from decision_phases.repairs.components.sums import Losing, Lost, Missing
 from decision_phases.repairs.contract import Task
@@ -52,7 +53,9 @@ def compensate(task: Task, how: Compensation) -> FittedRepair:
         )
         found.append(part)
         done += part.edits(how.name, double=double)
-    parts, losses = how.improved(found, task)
+    estimated = time.perf_counter()
+    parts, trained = how.improved(found, task)
+    learning = time.perf_counter() - estimated
     made = sum((part.edits(how.name, double=double) for part in parts), start=Intervention())
     fit = task.fit(
         how.name,
@@ -60,10 +63,27 @@ def compensate(task: Task, how: Compensation) -> FittedRepair:
         parameters_trained=len(made) * how.n_fitted(model.d_head),
         parameters_added=len(made) * model.d_head,
         places=_places(task, how, layers, made, chosen),
-        seconds=time.perf_counter() - began,
-        losses=losses,
+        seconds=time.perf_counter()
+        - began
+        + max(0.0, trained.seconds - learning),  # of a training that was stopped
+        losses=trained.losses,
     )
     return FittedRepair(made.edits, fit)
+
+
+def as_if_changed(targets: Mapping[int, Sequence[WeightMatrix]]) -> Intervention:
+    """A change of weights that changes none, to check with before the real one is known.
+
+    Args:
+        targets: Layer → matrices that will be changed.
+
+    Returns:
+        A mask that keeps everything, as far forward as they begin.
+    """
+    layer, matrices = next(iter(targets.items()))
+    least = min(matrices, key=lambda matrix: matrix.parameter.numel())
+    kept = np.ones(tuple(least.parameter.shape), dtype=bool)
+    return weights(layer, {least.name: kept})
 
 
 def check_compensable(model: ModelAccess, under: Intervention, how: Compensation) -> list[int]:

@@ -17,10 +17,10 @@ from decision_phases.errors import check_numbers, unknown_name
 from decision_phases.models import ModelAccess
 from decision_phases.models.gradients import differentiable, final_residual
 from decision_phases.readout.loss import targets_of
-from decision_phases.repairs.components.contract import Compensation, HeadComponents, dense_of
+from decision_phases.repairs.components.contract import NOT_TRAINED, Compensation, HeadComponents, dense_of
 from decision_phases.repairs.contract import Task
 from decision_phases.repairs.trained.losses import divergence
-from decision_phases.training import Training
+from decision_phases.training import Trained, Training
 
 LOSSES = ("divergence", "cross_entropy")
 #: layer → what is added to every head of it, `[head, d]`.
@@ -71,10 +71,10 @@ class LearnedCompensation(Compensation):
 
     def improved(
         self, found: Sequence[HeadComponents], task: Task
-    ) -> tuple[Sequence[HeadComponents], tuple[float, ...]]:
+    ) -> tuple[Sequence[HeadComponents], Trained]:
         """Learn β and b, all heads together."""
         if not found:
-            return found, ()
+            return found, NOT_TRAINED
         training = self._training(task)
         kept = training.kept()
         learning = _Learning(self, found, task)
@@ -88,7 +88,7 @@ class LearnedCompensation(Compensation):
         with torch.no_grad():
             vectors = [learning.vectors(part).double().cpu().numpy() for part in found]
         parts = [replace(part, vectors=new) for part, new in zip(found, vectors, strict=True)]
-        return parts, trained.losses
+        return parts, trained
 
     def _training(self, task: Task) -> Training:
         key = task.key(replace(self, every=1), "with its directions")

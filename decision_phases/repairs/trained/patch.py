@@ -139,8 +139,12 @@ def _trained(edit: Edit, number: int, parameters: Mapping[str, Tensor]) -> Affin
 
 
 def _mapped(x: Residual, *, weight: Tensor, bias: Tensor | None = None) -> Residual:
-    """A map as the engine runs it, in its own number format."""
-    return affine(x.to(weight.dtype), weight, bias).to(x.dtype)
+    """A map as the engine runs it, in its own number format, whatever other matrices are multiplied in.
+
+    In bfloat16 the identity alone would move the stream by more than a map that is near it.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return affine(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
 PATCH_DISTIL = PatchRepair(
