@@ -78,16 +78,20 @@ def resample_weights(n_questions: int, n_boot: int, *, seed: int) -> Float[np.nd
         raise InputError(
             f"{n_questions} questions and {n_boot} resamples given; at least one of each is needed."
         )
-    return _drawn(n_questions, n_boot, seed)
+    kept = n_questions * n_boot <= BATCH_CELLS
+    return (_kept if kept else _drawn)(n_questions, n_boot, seed)
 
 
-@lru_cache(maxsize=4)
 def _drawn(n_questions: int, n_boot: int, seed: int) -> Float[np.ndarray, "boot question"]:
     rng = np.random.default_rng([seed, 0])
     counts = rng.multinomial(n_questions, np.full(n_questions, 1 / n_questions), size=n_boot)
     weights = np.asarray(counts / n_questions)
     weights.flags.writeable = False
     return weights
+
+
+#: Intervals over the same questions draw the same resamples; a few are kept, if they are small.
+_kept = lru_cache(maxsize=4)(_drawn)
 
 
 def bootstrap_ci(

@@ -175,6 +175,12 @@ def _check_part(model: ModelAccess, budget: Budget, part: str, candidates: tuple
     whole = part == "block"
     most = min(len(units), model.n_layers - 1) if whole else len(units)
     noun = {"attention": "attentions", "mlp": "MLPs", "joint": "attentions and MLPs"}.get(part, "blocks")
+    if budget.units is None and most < 1:
+        msg = (
+            f"{budget} cannot be saved: none of the {noun} of {model.name} may be removed, as all are protected or the "
+            "last one left; give protect= with fewer layers"
+        )
+        raise InputError(msg)
     if budget.units is not None and not 1 <= budget.units <= most:
         left = ", and one must be left" if whole else ""
         msg = (
@@ -187,8 +193,8 @@ def _check_part(model: ModelAccess, budget: Budget, part: str, candidates: tuple
         return
     total = model.n_params
     there = sum(sizes[:most])
-    if not sizes or not sizes[0] <= budget.parameters * total <= there:
-        least = f"{100 * sizes[0] / total:.3g}% to {100 * there / total:.3g}%" if sizes else "nothing"
+    if not sizes[0] <= budget.parameters * total <= there:
+        least = f"{100 * sizes[0] / total:.3g}% to {100 * there / total:.3g}%"
         msg = (
             f"{100 * budget.parameters:g}% of the parameters cannot be removed: the {noun} of {model.name} that are "
             f"not protected, from one to all, have {least} of its {total} parameters"

@@ -123,6 +123,7 @@ def check_request(
     texts: Texts | None = None,
     split: float | None = 0.5,
     splits: int = 1,
+    screen: str | None = None,
 ) -> None:
     """Refuse what cannot be, before anything runs.
 
@@ -136,12 +137,19 @@ def check_request(
         texts: What objectives that need no labels are measured on.
         split: Share of the questions that choose.
         splits: Number of splits.
+        screen: Number format to screen candidates in.
 
     Raises:
-        InputError: If a name is not known, an objective lacks its texts, a model cannot give what a criterion needs,
-            or a number is out of range.
+        InputError: If a name is not known, no strategy screens although that is asked for, an objective lacks its
+            texts, a model cannot give what a criterion needs, or a number is out of range.
     """
     strategies = [find_strategy(name) for name in names]
+    if screen is not None and not any(_screens(strategy) for strategy in strategies):
+        msg = (
+            f"screen={screen!r} is for strategies that search greedily, and {', '.join(names)} do not; leave it out, "
+            "or add one such as margin, sleb or kl:greedy"
+        )
+        raise InputError(msg)
     check_width(width)
     find_objective(objective)
     for strategy in strategies:
@@ -166,6 +174,11 @@ def check_request(
         raise InputError(msg)
     if timing is not None and model is not None:
         check_timing(model, timing)
+
+
+def _screens(strategy: Strategy) -> bool:
+    """Whether some step of a strategy looks at candidates in low precision first."""
+    return any(SEARCHES[one.search].screens for one in with_starts(strategy))
 
 
 def _check_texts(objective: Objective, texts: Texts | None, who: str) -> None:

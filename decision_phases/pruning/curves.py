@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from decision_phases.errors import InputError, unknown_name
+from decision_phases.pruning.criteria.units import PARTS
 from decision_phases.pruning.endurance import last_above_chance, normalised_area
 from decision_phases.pruning.game.luck import Luck
 from decision_phases.pruning.step import Step, step_table
@@ -41,6 +42,7 @@ class Curves:
         n_parameters: Number of parameters of the intact model; 0 if it was not asked for.
         controls: Strategy → the random one that removes the same kind of unit; "random" for those not named here.
         repeats: The same on other splits of the questions, by the seeds that follow.
+        removes: Strategy → what it may remove, a name in `PARTS`; by what it did remove for those not named here.
     """
 
     steps: tuple[Step, ...]
@@ -53,6 +55,7 @@ class Curves:
     n_parameters: int = 0
     controls: Mapping[str, str] = field(default_factory=dict)
     repeats: tuple[Curves, ...] = ()
+    removes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ class Curves:
         if rows[0].accuracy <= self.chance:
             return None
         bar = self.chance + share * (rows[0].accuracy - self.chance)
-        for step in sorted({row.step for row in rows}):
+        for step in range(self.last_step(strategy) + 1):
             if np.mean([row.accuracy for row in rows if row.step == step]) <= bar:
                 return step
         return None
@@ -205,11 +208,13 @@ class Curves:
         return control if control in self.strategies and control != strategy else None
 
     def parts(self, strategy: str) -> frozenset[str]:
-        """What kind of unit a strategy removes: "block", or "attention", "mlp" or both.
+        """What kind of unit a strategy may remove: "block", or "attention", "mlp" or both.
 
         Args:
             strategy: Its name.
         """
+        if strategy in self.removes:
+            return frozenset(PARTS[self.removes[strategy]])
         return frozenset(unit.part for step in self.of(strategy) for unit in step.units)
 
     def against(self, reference: str, step: int | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -314,8 +319,9 @@ class Curves:
 
     def _right(self, strategy: str, step: int) -> Float[np.ndarray, " question"]:
         rows = [row.correct for row in self.of(strategy, step=step)]
-        if not rows:
-            msg = f"{strategy} has no step {step}"
+        if not rows or step > self.last_step(strategy):
+            where = f" in every draw; the last is {self.last_step(strategy)}" if rows else ""
+            msg = f"{strategy} has no step {step}{where}"
             raise InputError(msg)
         return np.asarray(np.mean(rows, axis=0, dtype=np.float64))
 
@@ -369,7 +375,7 @@ class Curves:
             + (f", and {len(self.repeats)} other splits of them" if self.repeats else "")
         ]
         for name in self.strategies:
-            last = max(row.step for row in self.of(name))
+            last = self.last_step(name)
             mean = float(np.mean([row.accuracy for row in self.of(name, step=last)]))
             lines.append(f"  {name}: accuracy {mean:.3f} with {last} {self.unit}s removed")
         lines += [f"  {name}: not applicable, for {why}" for name, why in self.not_applicable.items()]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float, Num
+
 from decision_phases.engine import Inputs, Store, evaluate
 from decision_phases.engine.inputs import Sequences
 from decision_phases.engine.observers import AnyObserver
@@ -45,11 +48,25 @@ class Ground:
     @cached_property
     def text_inputs(self) -> Inputs:
         """The windows of the texts, or where there are none the questions, as sequences with targets."""
-        data = self.texts
-        if data is None:
-            assert self.questions is not None
-            data = question_data(self.questions)
-        return Sequences(data.sequences)
+        return Sequences(self._text_data.sequences)
+
+    @cached_property
+    def _text_data(self) -> Data:
+        if self.texts is not None:
+            return self.texts
+        assert self.questions is not None
+        return question_data(self.questions)
+
+    def by_document(self, values: Num[np.ndarray, " sequence"]) -> Float[np.ndarray, " document"]:
+        """Sum over the windows of each document, or over the sequences of each question where there are no texts.
+
+        Args:
+            values: One a sequence of `text_inputs`.
+
+        Returns:
+            One a document or question.
+        """
+        return self._text_data.by_group(np.asarray(values, dtype=np.float64))
 
     def see(
         self, inputs: Inputs, look: AnyObserver, variants: Sequence[Intervention], *, progress: bool = False

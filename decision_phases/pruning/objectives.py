@@ -100,7 +100,7 @@ class Objective(ABC):
         return float(self.of_mean(np.asarray(sums.sum() / counts.sum())))
 
     def interval(self, seen: Any, ground: Ground, *, seed: int = 0) -> tuple[float, float]:
-        """The 95% bootstrap interval of the value over questions or windows of text.
+        """The 95% bootstrap interval of the value over questions or documents.
 
         Args:
             seen: What the observer gave.
@@ -194,8 +194,8 @@ class PerplexityObjective(Objective):
     def items(
         self, seen: Losses, ground: Ground
     ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
-        """Cross-entropy and tokens of every window."""
-        return seen.nll, seen.tokens.astype(np.float64)
+        """Cross-entropy and tokens of every document, whose windows are not independent."""
+        return ground.by_document(seen.nll), ground.by_document(seen.tokens)
 
     def of_mean(self, mean: Float[np.ndarray, "*means"]) -> Float[np.ndarray, "*means"]:
         """The perplexity; infinite where a float cannot hold it."""
@@ -218,8 +218,8 @@ class KLObjective(Objective):
     def items(
         self, seen: Divergences, ground: Ground
     ) -> tuple[Float[np.ndarray, " item"], Float[np.ndarray, " item"]]:
-        """Nats and positions of every window or question."""
-        return seen.kl, seen.positions.astype(np.float64)
+        """Nats and positions of every document or question."""
+        return ground.by_document(seen.kl), ground.by_document(seen.positions)
 
 
 def _self_margin(final: Final, intact: Callable[[], Final]) -> Float[np.ndarray, " question"]:
@@ -326,7 +326,7 @@ class Valuer:
     def intervals(
         self, variants: Sequence[Intervention], *, seed: int = 0
     ) -> Float[np.ndarray, "variant end"]:
-        """95% bootstrap intervals of the values over questions or windows of text.
+        """95% bootstrap intervals of the values over questions or documents.
 
         Args:
             variants: The interventions.

@@ -53,6 +53,11 @@ class Search(ABC):
     by: Literal["criterion", "objective", "strategy", "order"]
     what: str
 
+    @property
+    def screens(self) -> bool:
+        """Whether it can look at its candidates in low precision first."""
+        return False
+
     @abstractmethod
     def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
         """Choose what to remove, on the search questions or on texts.
@@ -157,6 +162,11 @@ class Whole(Search):
 
     beam: bool = False
 
+    @property
+    def screens(self) -> bool:
+        """A greedy one can."""
+        return not self.beam
+
     def choose(self, setting: Setting, strategy: Strategy, *, progress: bool) -> Chosen:
         """See `Search.choose`."""
         valuer = setting.valuer(strategy.objective)
@@ -184,16 +194,19 @@ class Swaps(Search):
         """See `Search.choose`."""
         from decision_phases.pruning.strategies import find_strategy  # which lists strategies of this search
 
-        begun = find_strategy(strategy.start)
-        (cuts,) = choose(setting, begun, progress=progress).cuts.values()
+        begun = choose(setting, find_strategy(strategy.start), progress=progress)
+        (cuts,) = begun.cuts.values()
         valuer = setting.valuer(strategy.objective)
         weigh, units = weighing(valuer), setting.units(strategy)
         sign = 1.0 if valuer.objective.higher else -1.0
         values: dict[Cut, float] = {}
+        screenings: dict[Cut, Screening] = {}
         for cut in tqdm(cuts, disable=not progress, desc=f"swaps by {valuer.objective.name}"):
             better, worth = swap_cut(units, cut, weigh, fits=setting.fits)
             values[better] = sign * worth
-        return Chosen({None: tuple(values)}, values, nested=False)
+            if cut in begun.screenings:
+                screenings[better] = begun.screenings[cut]  # how the search that was started from came to it
+        return Chosen({None: tuple(values)}, values, nested=False, screenings=screenings)
 
 
 #: Every way of searching. A new one is a class here; where it has a name of its own, a strategy in `STRATEGIES` too.

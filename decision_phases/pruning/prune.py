@@ -18,6 +18,7 @@ from decision_phases.pruning.ground import Known
 from decision_phases.pruning.measure import measure
 from decision_phases.pruning.orders import choose
 from decision_phases.pruning.savings import Savings
+from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.setting import Setting, divide, make_setting
 from decision_phases.pruning.step import Step
 from decision_phases.pruning.strategies import (
@@ -42,8 +43,8 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
         progress: Show a bar.
 
     Returns:
-        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it finds: scores that
-            are not finite, a surrogate that knows too little (see `Setting.obstacle`).
+        One row a draw and step, step 0 included; empty if it is not applicable, or refuses what it finds: scores or
+            logits that are not finite, a surrogate that knows too little (see `Setting.obstacle`).
 
     Raises:
         InputError: If there is no such strategy.
@@ -54,11 +55,10 @@ def prune_one(setting: Setting, name: str, *, progress: bool = False) -> tuple[S
     try:
         for begun in with_starts(strategy)[1:]:
             _check_obstacle(setting, begun)
-        chosen = choose(setting, strategy, progress=progress)
+        return measure(setting, name, choose(setting, strategy, progress=progress), progress=progress)
     except InputError as error:  # of what it is measured on: what was asked for has been checked
         setting.refused[name] = str(error)
         return ()
-    return measure(setting, name, chosen, progress=progress)
 
 
 def _check_obstacle(setting: Setting, strategy: Strategy) -> None:
@@ -167,15 +167,14 @@ def prune(
         texts=texts,
         split=split,
         splits=splits,
+        screen=screen,
     )
     divided = [divide(access, questions, split, seed=seed + i, **settings) for i in range(splits)]
-    choosing, measuring = halves(texts, access)
-    for half in (choosing, measuring):
-        if half is not None:
-            text_data(access, half, window=window, limit=limit, seed=seed)  # refuses what does not fit
+    choosing, measuring = halves(texts, access, window=window, limit=limit, seed=seed)
     made: list[Curves] = []
     known: Known = {}
     savings: Savings | None = None
+    screener: str | Screener | None = screen
     for asked, evaluation in divided:
         setting = make_setting(
             access,
@@ -188,8 +187,9 @@ def prune(
             texts=choosing,
             held_out=measuring,
             store=store,
-            screen=screen,
+            screen=screener,
             parts=parts_of(names),
+            removed=[find_strategy(name).part for name in names],
             objective=objective,
             width=width,
             evaluate=tuple(evaluate),
@@ -200,26 +200,38 @@ def prune(
             savings=savings,
             every_layer=every_layer,
         )
-        savings = setting.savings
+        savings, screener = setting.savings, setting.screener
         done = [step for name in names for step in prune_one(setting, name, progress=progress)]
         made.append(gather(setting, done, names))
     return replace(made[0], repeats=tuple(made[1:]))
 
 
-def halves(given: Texts | None, model: ModelAccess) -> tuple[TextSet | None, TextSet | None]:
+def halves(
+    given: Texts | None, model: ModelAccess, *, window: int = 128, limit: int | None = 64, seed: int = 0
+) -> tuple[TextSet | None, TextSet | None]:
     """Divide texts into those that choose and those that measure.
 
     Args:
         given: What `dp.texts` takes, or None. A half of a set chooses, and nothing is left to measure on.
-        model: For texts that it writes itself.
+        model: Whose windows they are put in, and which writes "self".
+        window: Tokens in a window.
+        limit: At most so many windows are used; None for all.
+        seed: Of their draw.
 
     Returns:
         Texts that choose, texts that measure.
+
+    Raises:
+        InputError: If one half has nothing to predict, or the model cannot take such windows.
     """
     if given is None:
         return None, None
     found = as_texts(given, model=model if given == "self" else None)
-    return (found, None) if found.half else (found.fit, found.evaluation)
+    parts = (found, None) if found.half else (found.fit, found.evaluation)
+    for half in parts:
+        if half is not None:
+            text_data(model, half, window=window, limit=limit, seed=seed)
+    return parts
 
 
 def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Curves:
@@ -264,6 +276,7 @@ def gather(setting: Setting, steps: Iterable[Step], names: Sequence[str]) -> Cur
         tuple(notes),
         setting.model.n_params,
         controls,
+        removes=parts,
     )
 
 

@@ -17,7 +17,8 @@ from decision_phases.interventions import Intervention
 from decision_phases.models import as_model
 from decision_phases.pruning.budget import Budget
 from decision_phases.pruning.checks import check_request, one_name, parts_of
-from decision_phases.pruning.prune import prune_one
+from decision_phases.pruning.criteria.data import Texts
+from decision_phases.pruning.prune import halves, prune_one
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.strategies import find_strategy
 from decision_phases.readout.ask import Questions
@@ -222,6 +223,9 @@ def safe_cut(
     up_to: int | str | Budget = 6,
     protect: Collection[int] | None = None,
     split: float | None = 0.4,
+    texts: Texts | None = None,
+    window: int = 128,
+    limit: int | None = 64,
     seed: int = 0,
     store: Store = None,
     progress: bool = False,
@@ -237,11 +241,15 @@ def safe_cut(
         questions: A name, a file or questions.
         max_drop: The loss of accuracy that must be ruled out.
         confidence: With which confidence.
-        by: A strategy with one order: "margin", "accuracy", "deepest", …; what needs no right answers ("sleb") goes by
-            the questions that choose, and wherever tokens are to be predicted by those of the right answers.
+        by: A strategy with one order: "margin", "accuracy", "deepest", …; without texts, what needs no right answers
+            ("sleb") goes by the questions that choose, and wherever tokens are to be predicted by those of the right
+            answers.
         up_to: Most units to remove, or a share of the parameters such as "30%".
         protect: Layers never removed; the first and the last by default.
         split: Share of the questions that choose; the others test. None, all for both, is refused.
+        texts: What criteria and objectives that need no labels are measured on, as in `prune`; the half that chooses.
+        window: Tokens in a window of the texts.
+        limit: At most this many windows choose; None for all.
         seed: Of split and search.
         store: A store or its folder, where every evaluated cut is kept and found again.
         progress: Show bars.
@@ -275,7 +283,7 @@ def safe_cut(
         )
         raise InputError(msg)
     access = as_model(model)
-    check_request([by], model=access)
+    check_request([by], model=access, texts=texts)
     search, evaluation = divide(access, questions, split, seed=seed, **settings)
     n = len(evaluation)
     if drop_p_value(0, 0, n, max_drop) > 1 - confidence:
@@ -285,6 +293,7 @@ def safe_cut(
             f"changes: at least {needed} are needed (or a larger max_drop, a smaller split)"
         )
         raise InputError(msg)
+    choosing, _ = halves(texts, access, window=window, limit=limit, seed=seed)
     setting = make_setting(
         access,
         search,
@@ -292,8 +301,12 @@ def safe_cut(
         up_to=up_to,
         protect=protect,
         seed=seed,
+        texts=choosing,
+        window=window,
+        limit=limit,
         store=store,
         parts=parts_of([by]),
+        every_layer=False,
     )
     steps = [step for step in prune_one(setting, by, progress=progress) if step.step > 0]
     obstacle = setting.obstacle(find_strategy(by))

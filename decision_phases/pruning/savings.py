@@ -32,12 +32,12 @@ class Savings:
         """The shares of the intact model's time and memory that a cut saves, as the sum over its units.
 
         Args:
-            cut: What is removed; a unit that was not measured saves nothing.
+            cut: What is removed, of units that were measured.
 
         Returns:
             Shares, not milliseconds and MiB.
         """
-        known = [self.units[unit] for unit in cut if unit in self.units]
+        known = [self.units[unit] for unit in cut]
         return Cost(
             sum(cost.latency_ms for cost in known) / self.intact.latency_ms,
             sum(cost.peak_mib for cost in known) / self.intact.peak_mib,

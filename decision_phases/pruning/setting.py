@@ -214,8 +214,9 @@ def make_setting(
     texts: TextSet | None = None,
     held_out: TextSet | None = None,
     store: Store = None,
-    screen: str | None = None,
+    screen: str | Screener | None = None,
     parts: Collection[str] = ("block",),
+    removed: Collection[str] = (),
     timing: Timing | None = None,
     savings: Savings | None = None,
     **more: Any,
@@ -233,8 +234,9 @@ def make_setting(
         texts: What criteria that need no labels are measured on; None for the search questions.
         held_out: Texts that measure.
         store: Where the engine keeps and finds results.
-        screen: "bfloat16" or "float16" for searches that screen their candidates in it.
-        parts: What will be removed, names in `PARTS`.
+        screen: "bfloat16" or "float16" for searches that screen their candidates in it, or what does that already.
+        parts: What the budget must be there for, names in `PARTS`.
+        removed: What will be removed besides, whether or not that uses the budget up.
         timing: How forward passes are timed, if they are; they always are under a budget of time or memory.
         savings: What every unit saves, if that was measured already.
         **more: `objective`, `width`, `evaluate`, `window`, `limit`, `every_layer` and `known` of the
@@ -250,9 +252,9 @@ def make_setting(
     candidates = check_budget(model, up_to=up_to, protect=protect, draws=draws, parts=tuple(parts))
     budget = find_budget(up_to)
     if budget.measured:
-        savings = savings or _measured(model, candidates, budget, parts, timing or Timing(), seed)
+        savings = savings or _measured(model, candidates, budget, parts, removed, timing or Timing(), seed)
         timing = savings.timing
-    screener = None if screen is None else Screener(model, screen, seed=seed)
+    screener = Screener(model, screen, seed=seed) if isinstance(screen, str) else screen
     kept = as_store(store)
     phases = find_phases(read(model, search, store=kept), seed=seed)
     look: list[AnyObserver] = [DecisionObserver(), StateObserver()]
@@ -283,12 +285,12 @@ def _measured(
     candidates: Collection[int],
     budget: Budget,
     parts: Collection[str],
+    removed: Collection[str],
     timing: Timing,
     seed: int,
 ) -> Savings:
     """What units save, refused where the budget cannot be met."""
-    removed = dict.fromkeys(["block", *parts])  # controls remove blocks
-    by_part = {part: units_of(model, part) for part in removed}
+    by_part = {part: units_of(model, part) for part in dict.fromkeys(["block", *parts, *removed])}
     every = dict.fromkeys(unit for units in by_part.values() for unit in units)
     found = measure_savings(model, tuple(every), timing, seed=seed)
     for part in parts:

@@ -52,7 +52,7 @@ class Step:
         parts: What of each layer of the cut is removed: "block", "attention" or "mlp"; whole blocks by default.
         parameters: Number of parameters removed.
         metrics: Other objectives, measured on what did not choose.
-        metrics_ci: Their 95% bootstrap intervals, over questions or windows of text.
+        metrics_ci: Their 95% bootstrap intervals, over questions or documents.
         latency_ms: Median time of a forward pass, if it was measured.
         peak_mib: Weights left and the most that a pass holds besides, if that was measured.
     """

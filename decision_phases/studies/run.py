@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from decision_phases.pruning.checks import check_request, parts_of
 from decision_phases.pruning.ground import Known
 from decision_phases.pruning.prune import gather, halves
 from decision_phases.pruning.savings import Savings
+from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.setting import divide, make_setting
 from decision_phases.pruning.sparsity import sparsify
+from decision_phases.pruning.strategies import find_strategy
 from decision_phases.pruning.timing import find_timing
 from decision_phases.readout import Decisions, Phases, find_phases, read
 from decision_phases.store import ResultStore, read_json, write_json, write_table
@@ -26,7 +29,7 @@ from decision_phases.studies.keeping import kept_folder
 from decision_phases.studies.pictures import keep_pictures
 from decision_phases.studies.settings import RunSettings
 from decision_phases.studies.summary import summarise
-from decision_phases.tasks import EncodedQuestions, QuestionSet, questions
+from decision_phases.tasks import EncodedQuestions, QuestionSet, TextSet, questions
 
 
 def run_study(
@@ -66,7 +69,11 @@ def run_study(
     _, evaluation = divided[0]
     if settings.strategies:
         check_request(
-            settings.strategies, model=model, timing=find_timing(settings.timing), texts=settings.texts
+            settings.strategies,
+            model=model,
+            timing=find_timing(settings.timing),
+            texts=settings.texts,
+            screen=settings.screen,
         )
         check_budget(
             model,
@@ -76,6 +83,7 @@ def run_study(
             parts=parts_of(settings.strategies),
         )
     check_variant(model, settings.under, evaluation.sequences, len(evaluation))
+    texts = halves(settings.texts, model, seed=settings.seed)
     if settings.sparsify is not None:
         made = sparsify(
             model,
@@ -86,11 +94,14 @@ def run_study(
             progress=progress,
         )
         settings = replace(settings, under=settings.under + made)
+    arguments = settings.arguments()
+    if settings.texts is not None:  # a file of that name may hold something else by now
+        arguments["texts_hash"] = [None if half is None else half.content_hash for half in texts]
     with kept_folder(
-        model, settings.arguments(), chosen.content_hash, seed=settings.seed, out=out, resume=resume
+        model, arguments, chosen.content_hash, seed=settings.seed, out=out, resume=resume
     ) as folder:
         first = _first_command(folder) if resume else ""
-        _run(model, settings, chosen, divided, folder, first or command, progress=progress)
+        _run(model, settings, chosen, divided, texts, folder, first or command, progress=progress)
     return folder
 
 
@@ -105,6 +116,7 @@ def _run(
     settings: RunSettings,
     chosen: QuestionSet,
     divided: Sequence[tuple[EncodedQuestions, EncodedQuestions]],
+    texts: tuple[TextSet | None, TextSet | None],
     folder: Path,
     command: str,
     *,
@@ -114,7 +126,8 @@ def _run(
     (search, evaluation), *others = divided
     with closing(ResultStore(folder / "results")) as store:
         known: Known = {}
-        setting = _setting(model, search, evaluation, settings, store, known) if settings.strategies else None
+        make = partial(_setting, model, settings=settings, texts=texts, store=store, known=known)
+        setting = make(search, evaluation) if settings.strategies else None
         if setting is not None:
             decisions, search_phases = setting.intact, setting.phases
         else:
@@ -140,7 +153,7 @@ def _run(
         curves = _prune(setting, settings, folder, base, progress=progress)
         repeats = []
         for number, (choosing, measuring) in enumerate(others, 1):
-            again = _setting(model, choosing, measuring, settings, store, known, setting.savings)
+            again = make(choosing, measuring, screen=setting.screener, savings=setting.savings)
             steps = _steps(again, settings, folder / "pruning" / f"split-{number}", progress=progress)
             repeats.append(gather(again, steps, settings.strategies))
         if repeats:
@@ -195,12 +208,15 @@ def _setting(
     model: ModelAccess,
     search: EncodedQuestions,
     evaluation: EncodedQuestions,
+    *,
     settings: RunSettings,
+    texts: tuple[TextSet | None, TextSet | None],
     store: ResultStore,
     known: Known,
+    screen: Screener | None = None,
     savings: Savings | None = None,
 ) -> Setting:
-    choosing, measuring = halves(settings.texts, model)
+    choosing, measuring = texts
     return make_setting(
         model,
         search,
@@ -212,8 +228,9 @@ def _setting(
         texts=choosing,
         held_out=measuring,
         store=store,
-        screen=settings.screen,
+        screen=screen or settings.screen,
         parts=parts_of(settings.strategies),
+        removed=[find_strategy(name).part for name in settings.strategies],
         objective=settings.objective,
         width=settings.width,
         evaluate=settings.evaluate,

@@ -180,6 +180,19 @@ def test_measured_budgets_are_used_up_and_never_exceeded(tiny, facts, monkeypatc
     assert any("100.0 ms and 100 MiB (1 × 128 tokens, median of 5 passes)" in note for note in curves.notes)
 
 
+def test_a_measured_budget_holds_for_parts_that_only_controls_remove(tiny, facts, monkeypatch):
+    measured_as(monkeypatch, MS)
+    curves = prune(tiny, facts, by=["margin", "random_mlp"], up_to="20% latency", draws=1)
+    assert [curves.of(name)[-1].step for name in ("margin", "random_mlp")] == [1, 2]  # of 15 and of 9 ms
+
+
+@pytest.mark.parametrize("up_to", ["20% latency", "20%", 1])
+def test_where_all_is_protected_nothing_is_measured(tiny, facts, monkeypatch, up_to):
+    monkeypatch.setattr(savings, "measure_costs", None)
+    with pytest.raises(InputError, match=r"protected"):
+        prune(tiny, facts, by="deepest", up_to=up_to, protect=range(6))
+
+
 @pytest.mark.parametrize(
     ("up_to", "most"),
     [("10% latency", "15% to 60%"), ("70% latency", "15% to 60%"), ("3% memory", "5% to 20%")],

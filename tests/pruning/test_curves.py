@@ -1,7 +1,7 @@
 """Curves by hand."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -190,6 +190,30 @@ def test_strategies_are_compared_with_any_of_them_over_the_steps_that_both_have(
     assert found.against("sleb", 2).empty
     with pytest.raises(InputError, match="deepest"):
         found.against("deepest")
+
+
+def test_strategies_are_of_a_kind_by_what_they_may_remove():
+    """Three attentions of a strategy that may remove MLPs, too."""
+    rows = [step("cosine_joint", k, [1, 0, 1, 1], parts=("attention",) * k) for k in range(3)]
+    rows += [step("random_joint", k, [1, 1, 0, 1], parts=("attention", "mlp")[:k]) for k in range(3)]
+    rows += [step("cosine_attention", k, [1, 1, 0, 1], parts=("attention",) * k) for k in range(3)]
+    removes = {"cosine_joint": "joint", "random_joint": "joint", "cosine_attention": "attention"}
+    found = replace(curves(*rows), removes=removes)
+    assert found.against("cosine_joint")["strategy"].tolist() == ["random_joint"]
+    assert found.against("cosine_attention").empty
+
+
+def test_draws_of_unequal_length_count_as_far_as_all_go():
+    right = [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+    rows = [step("random_mlp", k, right[k], seed=0) for k in range(4)]
+    rows += [step("random_mlp", k, right[k], seed=1) for k in range(3)]
+    found = curves(*rows)
+    assert found.last_step("random_mlp") == 2
+    assert found.collapse("random_mlp") is None  # at 3 units there is one draw only
+    assert found.summary().loc[0, ["last_step", "collapse"]].isna().tolist() == [False, True]
+    assert "accuracy 0.500 with 2" in str(found)
+    with pytest.raises(InputError, match="no step 3 in every draw; the last is 2"):
+        found.compare("random_mlp", "random_mlp", 3)
 
 
 def test_p_values_against_one_strategy_are_adjusted_for_the_others():

@@ -77,8 +77,8 @@ def test_kl_is_that_of_two_plain_runs(tiny, encoded, on):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_intervals_are_those_of_resampled_questions_or_windows(tiny, encoded, name):
-    """Perplexity and KL weigh every window by its tokens, drawn windows too."""
+def test_intervals_are_those_of_resampled_questions_or_documents(tiny, encoded, name):
+    """Perplexity and KL weigh every document by its tokens, drawn documents too."""
     texts = TextSet("lengths", tuple(" ".join(["Is water wet? Yes."] * n) for n in (1, 2, 4, 3, 1, 2)))
     ground = Ground(tiny, encoded, text_data(tiny, texts))
     objective, valuer = OBJECTIVES[name], Valuer(OBJECTIVES[name], ground)
@@ -96,9 +96,33 @@ def test_intervals_are_those_of_resampled_questions_or_windows(tiny, encoded, na
     np.testing.assert_allclose([low, high], expected, rtol=0.05, atol=0.1 * (high - low))
 
 
+def test_windows_of_one_document_are_drawn_together(tiny):
+    """Six documents that repeat themselves, cut into many windows, say as much as six windows."""
+    words = (
+        "Is water wet? Yes. ",
+        "No fire is cold. ",
+        "A b c d e. ",
+        "One two, one two. ",
+        "So so so. ",
+        "If, if. ",
+    )
+    texts = TextSet("alike", tuple(text * 40 for text in words))
+    data = text_data(tiny, texts, window=16, limit=None)
+    assert len(data.sequences) > 40
+    ground = Ground(tiny, None, data)
+    for name in ("perplexity", "kl"):
+        objective = OBJECTIVES[name]
+        (seen,) = ground.see(objective.inputs(ground), objective.look(ground), CUTS[1:2])
+        sums, counts = objective.items(seen, ground)
+        assert len(sums) == len(counts) == 6
+    found = perplexity(tiny, texts, window=16, limit=None, under=CUTS[1]).interval(seed=4)
+    ((low, high),) = Valuer(OBJECTIVES["perplexity"], ground).intervals(CUTS[1:2], seed=4)
+    np.testing.assert_allclose([low, high], found, rtol=0.02)
+
+
 def test_an_interval_of_something_infinite_is_infinite(tiny, encoded):
     ground = Ground(tiny, encoded, text_data(tiny, TEXTS))
-    seen = Losses(np.array([10.0, 1e6]), np.array([10, 10]))
+    seen = Losses(np.array([*[10.0] * 8, 1e6]), np.full(9, 10))
     low, high = OBJECTIVES["perplexity"].interval(seen, ground)
     assert low == pytest.approx(np.e)
     assert high == np.inf

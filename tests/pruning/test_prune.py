@@ -61,6 +61,22 @@ def test_protected_layers_are_never_removed(every, name):
         assert not {0, 5} & set(step.cut)
 
 
+def test_what_cannot_be_measured_ends_its_strategy_only(planted, planted_set, monkeypatch):
+    module = import_module("decision_phases.pruning.prune")
+    whole = module.measure
+
+    def measured(setting, name, chosen, *, progress):
+        if name == "random":
+            raise InputError("NaN in the logits at layer 3")
+        return whole(setting, name, chosen, progress=progress)
+
+    monkeypatch.setattr(module, "measure", measured)
+    curves = prune(planted, planted_set, by="margin", up_to=2, draws=1)
+    assert curves.strategies == ("margin", "deepest")
+    assert dict(curves.not_applicable) == {"random": "NaN in the logits at layer 3"}
+    assert len(curves.summary()) == 2
+
+
 def test_the_end_alone_can_be_read(planted, planted_set):
     """The same cuts with the same ends; nothing is said of the layers on the way, which were not read."""
     whole, end = (

@@ -100,6 +100,15 @@ def test_a_certified_cut_is_a_prefix_of_the_order_and_was_measured_on_other_ques
     assert "is certified to lose less than 0.300" in str(safe)
 
 
+def test_the_order_may_come_from_texts_and_ends_alone_are_read(tiny, monkeypatch):
+    monkeypatch.setattr("decision_phases.pruning.measure.DecisionObserver", None)
+    items, texts = questions("facts", limit=60), [f"Is water number {i} wet? Yes, it is." for i in range(6)]
+    safe = safe_cut(tiny, items, max_drop=0.5, by="perplexity:greedy", up_to=1, split=0.3, texts=texts)
+    assert len(safe.table) == 1
+    with pytest.raises(InputError, match=r"give texts="):
+        safe_cut(tiny, items, max_drop=0.5, by="perplexity:greedy", up_to=1, split=0.3)
+
+
 def test_none_is_an_answer_too(tiny, monkeypatch):
     monkeypatch.setattr(
         "decision_phases.pruning.safe.drop_p_value", lambda lost, won, n, drop: 0.5 * (lost > 0)

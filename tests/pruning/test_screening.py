@@ -9,6 +9,7 @@ from scipy import stats
 
 from decision_phases.errors import InputError
 from decision_phases.models import load, tiny_hf, tiny_tokenizer
+from decision_phases.models.twins import twin
 from decision_phases.pruning import Step, greedy, prune
 from decision_phases.pruning.screener import Screener
 from decision_phases.pruning.screening import Errors, choose, error_band
@@ -307,3 +308,24 @@ def test_what_cannot_be_screened_is_refused(deep, facts):
     bridge = build_bridge_from_module(hf, type(hf).__name__, hf_config=hf.config, tokenizer=None)
     with pytest.raises(InputError, match="no plain Hugging Face model can be rebuilt"):
         Screener(load(bridge, tokenizer=tiny_tokenizer(), quiet=True), "bfloat16")
+
+
+def test_swaps_say_how_their_start_was_screened(deep, facts):
+    curves = prune(deep, facts[:24], by="swaps", up_to=2, draws=1, controls=False, screen="bfloat16")
+    assert [step.screening is not None for step in curves.of("swaps")] == [False, True, True]
+    assert any("The strategy swaps looked at its candidates in bfloat16" in note for note in curves.notes)
+
+
+@pytest.mark.parametrize("by", ["margin:beam", "kl:iterative", "block_influence", "random"])
+def test_screening_where_nothing_is_searched_greedily_is_refused(by, tiny, facts):
+    with pytest.raises(InputError, match=r"screen='bfloat16' is for strategies that search greedily"):
+        prune(tiny, facts, by=by, up_to=1, screen="bfloat16")
+
+
+def test_splits_share_the_twin(deep, facts, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "decision_phases.pruning.screener.twin", lambda *given: made.append(given) or twin(*given)
+    )
+    prune(deep, facts[:24], by="margin", up_to=1, draws=1, splits=2, screen="bfloat16")
+    assert len(made) == 1

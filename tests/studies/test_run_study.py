@@ -35,6 +35,34 @@ def folder(tiny, tmp_path_factory):
     return run_study(tiny, SETTINGS, out=out, command="decision-phases run --limit 40", progress=False)
 
 
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join(f"Is water number {i} wet? Yes, it is." for i in range(12)))
+    return path
+
+
+def test_a_text_that_is_another_by_now_is_another_run(tiny, texts, tmp_path):
+    settings = replace(SETTINGS, strategies=("kl:greedy",), texts=str(texts), up_to=1)
+    run_study(tiny, settings, out=tmp_path / "run", progress=False)
+    run_study(tiny, settings, out=tmp_path / "run", resume=True, progress=False)
+    texts.write_text("\n\n".join(f"No fire of {i} is cold, or is it?" for i in range(12)))
+    with pytest.raises(InputError, match="texts_hash"):
+        run_study(tiny, settings, out=tmp_path / "run", resume=True, progress=False)
+
+
+def test_texts_are_looked_at_before_anything_runs(tiny, texts, tmp_path):
+    texts.write_text("Is water wet? Yes, it is.\n\na")
+    with pytest.raises(InputError, match="no token to predict"):
+        run_study(
+            tiny,
+            replace(SETTINGS, evaluate=("perplexity",), texts=str(texts)),
+            out=tmp_path / "run",
+            progress=False,
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_folder_holds_everything(folder):
     kept = {path for path in folder.rglob("*") if path.is_file() and "results" not in path.parts}
     names = {path.relative_to(folder).as_posix() for path in kept}
