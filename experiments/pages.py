@@ -47,7 +47,7 @@ def replaced(page: str, text: str) -> str:
 
 
 def results(experiment: str) -> Any:
-    """The results.json of an experiment; None if it has not been run."""
+    """The results.json of an experiment, or of one on a file of questions ("strategies/arc_easy"); None if not run."""
     path = ROOT / "experiments" / experiment / "results.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
@@ -82,7 +82,11 @@ def claims_of(paper: Paper) -> str:
 
 def conditions(experiment: str, r: Any) -> str:
     """How an experiment is run, and on what it was."""
-    command = f"`uv run python experiments/{experiment}/run.py`"
+    script, _, file = experiment.partition("/")
+    own = f" --questions {file}.jsonl" if file else ""
+    if file and r is not None:
+        own = f" --questions {r['questions']['name']} --scoring {r['settings']['SCORING']}"
+    command = f"`uv run python experiments/{script}/run.py{own}`"
     if r is None:
         return f"{command}: not run yet."
     one = r["pairs"][0] if experiment == "depth" else r
@@ -91,7 +95,7 @@ def conditions(experiment: str, r: Any) -> str:
     on = f", questions `{name}`" if name else ""
     return (
         f"{command}: {one['model']} ({one['weights']}, fingerprint `{one['fingerprint']}`){on}, seed {one['seed']}; "
-        f"[all of it](../generated/experiments/{experiment}.md)."
+        f"[all of it](../generated/experiments/{experiment.replace('/', '-')}.md)."
     )
 
 

@@ -6,6 +6,7 @@ import judges as c
 from claims import Claim, Paper
 
 LISTS = "uv run pytest -n0 -rs tests/pruning/test_published_orders.py"
+ON_ARC = "strategies/arc_easy_validation"
 _LARGE = "published on models of 7 billion parameters and more, of which none is at hand"
 
 PAPERS = (
@@ -47,6 +48,7 @@ PAPERS = (
                   command="decision-phases compare --by shapley_perplexity,sleb,block_influence --texts pydoc"),
             Claim("the same with the Decision Margin as what masks are worth", "strategies",
                   c.keeps_more("shapley", "sleb", "block_influence")),
+            Claim("the same on ARC-Easy", ON_ARC, c.keeps_more("shapley", "sleb", "block_influence")),
             Claim("the list of 12 blocks of LLaMA-2-7B", command=LISTS),
         ),
     ),
@@ -83,6 +85,7 @@ PAPERS = (
                   c.foretells("block_influence", "block_influence, texts")),
             Claim("removing those of lowest Block Influence is better than luck", "strategies",
                   c.beats_random("block_influence")),
+            Claim("so it is on ARC-Easy", ON_ARC, c.beats_random("block_influence")),
             Claim("the list of 9 blocks of LLaMA-2-7B", command=LISTS),
         ),
     ),
@@ -94,6 +97,8 @@ PAPERS = (
             Claim("removing the run of neighbours across which it turns least is better than luck", "strategies",
                   c.beats_random("angular")),
             Claim("so is removing the deepest", "strategies", c.beats_random("deepest")),
+            Claim("the run of neighbours on ARC-Easy", ON_ARC, c.beats_random("angular")),
+            Claim("the deepest on ARC-Easy", ON_ARC, c.beats_random("deepest")),
             Claim("accuracy breaks down sharply at 40 to 50% removed, on Llama-2-70B", why=_LARGE),
         ),
     ),
@@ -105,6 +110,8 @@ PAPERS = (
             Claim("ranking anew after every removal is better than ranking once", "strategies",
                   c.keeps_more("sleb", "perplexity")),
             Claim("it is better than luck", "strategies", c.beats_random("sleb")),
+            Claim("ranking anew is better than ranking once, on ARC-Easy", ON_ARC, c.keeps_more("sleb", "perplexity")),
+            Claim("it is better than luck on ARC-Easy", ON_ARC, c.beats_random("sleb")),
         ),
     ),
     Paper(

@@ -59,7 +59,7 @@ def beside(target: Path) -> Iterator[Path]:
         Where to write.
 
     Raises:
-        InputError: If it cannot be made.
+        StorageError: If it cannot be made, or the disk is full.
     """
     place = target.resolve()
     made = [parent for parent in place.parents if not parent.exists()]

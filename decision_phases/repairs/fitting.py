@@ -53,26 +53,25 @@ class _Progress:
         return sum(repaired, start=self.task.base) + self.places[at].without
 
     def name(self, at: int) -> str:
-        """By which a place's files are called; two places can have one site and layer."""
-        return f"{self.repair.name}-{at}-{self.places[at].site}-{self.places[at].layer}"
+        """By which a place's files are called: others than those of a map that is fitted to anything else."""
+        place = self.places[at]
+        key = self.task.key(self.variant(at).key, str(place), self.repair)
+        return f"{self.repair.name}-{at}-{place.site}-{place.layer}-{key}"
 
     def folder(self, at: int) -> Path | None:
-        """Where a map is kept: another one, fitted to anything else, is kept elsewhere."""
-        if self.task.checkpoint is None:
-            return None
-        key = self.task.key(self.variant(at).key, str(self.places[at]), self.repair)
-        return self.task.checkpoint / f"{self.name(at)}-{key}"
+        """Where a map is kept."""
+        return None if self.task.checkpoint is None else self.task.checkpoint / self.name(at)
 
     def begin(self, at: int) -> _Open:
         """Begin with a place; in the order of the places, if one depends on those before."""
-        task, variant, folder = self.task, self.variant(at), self.folder(at)
+        task, variant = self.task, self.variant(at)
         job = Job(
             task.model.d_model,
             task.source.tokens,
             double=task.model.dtype == torch.float64,
             seed=task.seed,
             progress=task.progress,
-            checkpoint=None if folder is None else folder.with_name(f"{folder.name}.safetensors"),
+            checkpoint=task.file(self.name(at)),
             key=task.key(variant.key, str(self.places[at])),
         )
         return _Open(self, at, variant, self.repair.begin(job))

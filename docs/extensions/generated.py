@@ -136,12 +136,16 @@ def experiments():
     found = {}
     for settings in sorted(ROOT.glob("experiments/*/settings.py")):
         folder = settings.parent
-        text = folder / "README.md"
-        if text.is_file():
-            found[folder.name] = PICTURE.sub(rf"]({folder.name}-\1)", text.read_text("utf-8"))
-        else:
-            found[folder.name] = f"# {folder.name}\n\nNot run yet: see `experiments/{folder.name}`.\n"
-    return found
+        found[folder.name] = f"# {folder.name}\n\nNot run yet: see `experiments/{folder.name}`.\n"
+        for text in (*folder.glob("README.md"), *folder.glob("*/README.md")):
+            name = page_of(text.parent)
+            found[name] = PICTURE.sub(rf"]({name}-\1)", text.read_text("utf-8"))
+    return dict(sorted(found.items()))
+
+
+def page_of(folder):
+    """What the page of an experiment is called: "strategies", or "strategies-arc_easy" for a run on a file."""
+    return "-".join(folder.relative_to(ROOT / "experiments").parts)
 
 
 def write(app, config):
@@ -156,8 +160,9 @@ def write(app, config):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, encoding="utf-8")
-    for picture in ROOT.glob("experiments/*/*.png"):
-        shutil.copyfile(picture, out / "experiments" / f"{picture.parent.name}-{picture.name}")
+    for pattern in ("*/*.png", "*/*/*.png"):
+        for picture in (ROOT / "experiments").glob(pattern):
+            shutil.copyfile(picture, out / "experiments" / f"{page_of(picture.parent)}-{picture.name}")
 
 
 def setup(app):

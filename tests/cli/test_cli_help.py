@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from decision_phases.cli import main
 from decision_phases.pruning import OBJECTIVES, SEARCHES, STRATEGIES
-from decision_phases.repairs import REPAIRS
+from decision_phases.repairs import COMPENSATIONS, REPAIRS
 from decision_phases.studies import RunSettings
 from decision_phases.tasks import SCORINGS, TEMPLATES
 
@@ -72,7 +72,10 @@ def test_help_names_every_repair():
     lora, bottleneck, patch = (REPAIRS[name] for name in ("lora", "bottleneck", "patch_distil"))
     assert f"({lora.steps} steps of {lora.batch} tokens" in text
     assert f"({bottleneck.steps} steps)" in text
-    assert f"[default: {lora.rank}]" in text
+    rank = COMPENSATIONS["lost_components"].rank
+    assert f"[default: {lora.rank}; of a head {rank}]" in " ".join(text.split())
+    assert f"trained ({COMPENSATIONS['learned_components'].steps} steps of" in " ".join(text.split())
+    assert all(f" {name} " in text for name in COMPENSATIONS)
     assert f"[default: {lora.rate}; patch_distil {patch.rate:.4f}]" in " ".join(text.split())
     assert lora.rate == bottleneck.rate
     assert (lora.steps, lora.batch) == (patch.steps, patch.batch)

@@ -446,7 +446,7 @@ def test_existing_and_read_only_places_are_refused(tiny, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.mkdtemp", read_only)  # tests may run as root, whom no mode stops
-    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+    with pytest.raises(StorageError, match="cannot be written: Permission denied"):
         export(tiny, skip(2), tmp_path / "short")
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
 

@@ -548,7 +548,8 @@ def test_training_leaves_no_file_behind(tiny, tmp_path, monkeypatch):
     found = repair(tiny, skip(2), method=SHORT, checkpoint=tmp_path / "kept", **FEW)
     assert not list((tmp_path / "passing").iterdir())
     training, fitted_map = sorted((tmp_path / "kept").iterdir(), key=lambda path: path.is_dir())
-    assert training.name == "bottleneck-0-resid_pre-2.safetensors"
+    assert training.name == f"{fitted_map.name}.safetensors"
+    assert training.name.startswith("bottleneck-0-resid_pre-2-")
     assert sorted(path.name for path in fitted_map.iterdir()) == [
         "arrays.safetensors",
         "fit.json",

@@ -187,7 +187,7 @@ def test_shapley_of_a_model_is_that_of_its_masks(tiny, encoded):
     values = values_of_masks(tiny, encoded, all_masks(3), find_units(LAYERS, 6)).values
     np.testing.assert_allclose(found.values, by_enumeration(values), atol=1e-9)
     assert found.gap == pytest.approx(0, abs=1e-9)
-    assert (found.intact, found.empty) == (values[-1], values[0])
+    assert (found.intact, found.empty) == pytest.approx((values[-1], values[0]), rel=1e-12)
     assert found.units.names == ("block 1", "block 2", "block 4")
     assert (found.n_masks, found.forward_passes) == (8, 8 * len(encoded.sequences))
     assert found.over == "questions"
