@@ -27,7 +27,7 @@ def draw(r: dict[str, Any], path: Path) -> None:
         for level in (0.0, 1.0):
             left.axvline(level, color=LIGHT.muted, linewidth=0.8)
         for place, measure in enumerate(_MEASURES):
-            look = stroke(measure, place)
+            look = stroke("", place)
             at = np.arange(len(rows))[::-1] + 0.18 * (1 - place)
             known = [
                 (y, row) for y, row in zip(at, rows, strict=True) if row[f"recovered_{measure}"] is not None
@@ -49,14 +49,15 @@ def draw(r: dict[str, Any], path: Path) -> None:
         left.set_ylim(-0.6, len(rows) - 0.4)
         left.set_xlabel("share of what the cut costs that comes back")
         if any(row[f"recovered_{measure}"] is not None for row in rows for measure in _MEASURES):
-            left.legend(fontsize=8)
+            left.legend(fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
         for place, (name, margins) in enumerate(r["margins"].items()):
             points = [(layer, value) for layer, value in enumerate(margins) if value is not None]
-            look = stroke(name, place)
+            look = stroke("", max(0, place - 2))
             colour = {INTACT: LIGHT.ink, NOTHING: LIGHT.negative}.get(name, look.light)
             right.plot(
                 *zip(*points, strict=True),
                 color=colour,
+                linestyle="-" if name in (INTACT, NOTHING) else look.linestyle,
                 label=name.replace("_", " "),
                 marker=".",
                 markersize=4,

@@ -52,6 +52,7 @@ def tell(r: dict[str, Any]) -> str:
         "## What is more than something else",
         _differences(r),
         "## Training by training",
+        _transitions(r),
         _each(r),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -117,6 +118,25 @@ def _verdict(name: str, rows: list[dict[str, Any]]) -> str:
         f"`{name}` beside distillation of the answer alone, at equal steps:\n\n" + "\n".join(said)
         if said
         else ""
+    )
+
+
+def _transitions(r: dict[str, Any]) -> str:
+    """Whether the transition comes back, and where."""
+    intact, nothing, *repaired = r["repairs"]
+    if intact["transition"] is None:
+        return "The intact model has no transition on these questions, so none can come back."
+    left = (
+        "there is none" if nothing["transition"] is None else f"it is at layer {int(nothing['transition'])}"
+    )
+    back = [
+        f"`{row['method']}` (layer {int(row['transition'])})"
+        for row in repaired
+        if row["transition"] is not None
+    ]
+    return (
+        f"The transition of the intact model is at layer {int(intact['transition'])}; after the cut {left}. Of "
+        f"{len(repaired)} repairs {len(back)} have one: {', '.join(back) or 'none'}."
     )
 
 
