@@ -197,14 +197,19 @@ def keeps_more(first: str, *others: str) -> Callable[[Results], Judgement]:
         if first not in rows or not there:
             return "not run in this comparison", UNTESTABLE
         told = "area under the curve: " + "; ".join(
-            f"{name} {rows[name]['area']:.2f} [{rows[name]['area_low']:.2f}, {rows[name]['area_high']:.2f}]"
-            for name in (first, *there)
+            f"{name} {rows[name]['area']:.2f}{_ends(rows[name])}" for name in (first, *there)
         )
+        if any(rows[name]["area_low"] is None for name in (first, *there)):
+            return f"{told} (without intervals: the intact model is too near chance)", tally(0, 0, len(there))
         up = sum(rows[first]["area_low"] > rows[name]["area_high"] for name in there)
         down = sum(rows[first]["area_high"] < rows[name]["area_low"] for name in there)
         return told, tally(up, down, len(there))
 
     return judge
+
+
+def _ends(row: dict[str, Any]) -> str:
+    return "" if row["area_low"] is None else f" [{row['area_low']:.2f}, {row['area_high']:.2f}]"
 
 
 # -- spaces -------------------------------------------------------------------------------------------------------------

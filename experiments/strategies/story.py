@@ -30,7 +30,13 @@ def tell(r: dict[str, Any]) -> str:
         "the cuts that were chosen.",
         "![accuracy as blocks go, and the area under each curve](figure.png)",
         "*Area*: under accuracy against units removed, 1 if nothing is lost and 0 at chance; strategies that end earlier, whose "
-        "areas are over fewer steps and compare with nothing else, stand last. *Above chance*: the largest "
+        "areas are over fewer steps and compare with nothing else, stand last"
+        + (
+            "; it has no interval where the intact model is not above chance in every resample of the questions"
+            if any(row["area"] is not None and row["area_low"] is None for row in r["strategies"])
+            else ""
+        )
+        + ". *Above chance*: the largest "
         "cut up to which accuracy is significantly above chance. *Collapse*: the first cut that leaves at most a quarter of "
         f"what the intact model has above chance. *From random*: mean height of the curve minus that of {s['DRAWS']} random "
         "orders of the same kind of unit on the same questions, p by Holm over the strategies. *p of luck*: the chance that a "
@@ -40,7 +46,7 @@ def tell(r: dict[str, Any]) -> str:
         _luck(r),
         _reference(r),
         _own(r),
-        *(f"Not run: {name}: {why}." for name, why in r["not_applicable"].items()),
+        *(f"Not run: {name}: {why.rstrip('.')}." for name, why in r["not_applicable"].items()),
         *r["notes"],
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -50,11 +56,7 @@ def _strategies(r: dict[str, Any]) -> str:
     rows: list[list[object]] = []
     longest = max(row["last_step"] for row in r["strategies"])
     for row in sorted(r["strategies"], key=lambda row: in_order(row, longest)):
-        area = (
-            "–"
-            if row["area"] is None
-            else f"{row['area']:.3f} [{row['area_low']:.3f}, {row['area_high']:.3f}]"
-        )
+        area = area_of(row, 3)
         lead = {"estimate": row["difference"], "low": row["low"], "high": row["high"]}
         rows.append(
             [row["strategy"], row["last_step"], area, _or_dash(row["last_above_chance"]), _collapse(row),
@@ -71,6 +73,15 @@ def _strategies(r: dict[str, Any]) -> str:
         "p of luck",
     ]
     return table(header, rows)
+
+
+def area_of(row: dict[str, Any], digits: int) -> str:
+    """The area with its interval, which it lacks where the intact model is at chance in some resample."""
+    if row["area"] is None:
+        return "–"
+    ends = (row["area_low"], row["area_high"])
+    told = "" if None in ends else f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+    return f"{row['area']:.{digits}f}{told}"
 
 
 def in_order(row: dict[str, Any], longest: int) -> tuple[bool, float]:
