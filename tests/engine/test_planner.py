@@ -257,7 +257,7 @@ def found_in_batches(model: ModelAccess, rows: Rows) -> dict[tuple[int, int], np
 def test_no_intervention_is_bit_identical_to_the_plain_model(
     family: str, model_of: Any, rows: Rows, monkeypatch: Any
 ) -> None:
-    """In the same batches; side by side, sums are rounded in another order."""
+    """In the same batches; side by side, sums are rounded in another order, and otherwise on every processor."""
     model = model_of(family)
     expected = found_in_batches(model, rows)
     packed = capture(model, rows, positions="all")
@@ -266,7 +266,7 @@ def test_no_intervention_is_bit_identical_to_the_plain_model(
     for (layer, owner), values in expected.items():
         assert np.array_equal(found.at("resid_post", layer)[owner], values)
         np.testing.assert_allclose(
-            packed.at("resid_post", layer)[owner], values, rtol=0, atol=1e-6 * np.abs(values).max()
+            packed.at("resid_post", layer)[owner], values, rtol=0, atol=4e-6 * np.abs(values).max()
         )
 
 
